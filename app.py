@@ -1,0 +1,65 @@
+"""Start the app: `python app.py`, then open the address it prints."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+# before gradio is imported; who sets them differently is obeyed
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000")  # else every event computes statistics
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Load the model, serve the page, clean up; gives the exit code."""
+    given = parser().parse_args(arguments)
+    # like Ctrl-C: the server closes, and what comes after `launch` still runs
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return serve(given)
+    except KeyboardInterrupt:
+        return 0
+
+
+def serve(given: argparse.Namespace) -> int:
+    """The app itself; the imports take seconds, and `--help` should not."""
+    from ldm.ui import zero_gpu
+
+    decorator = zero_gpu.on_device() if zero_gpu.wanted() else None  # before torch sees a device
+    from ldm.engine import Engine
+    from ldm.errors import LdmError
+    from ldm.speed import keep_freed_memory
+    from ldm.ui import build_app, launch
+
+    keep_freed_memory()
+    try:
+        options = {} if decorator is None else {"on_device": decorator}
+        engine = Engine(given.weights, device=given.device, **options)
+    except LdmError as error:
+        print(error, file=sys.stderr)
+        return 2
+    try:
+        if decorator is None:
+            engine.warm_up()
+        launch(build_app(engine), engine, given.host, given.port)
+    finally:
+        engine.close()
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser(description="Watch latent diffusion draw, step by step.")
+    made.add_argument("--weights", type=Path, help="checkpoint to open (default: the first in weights/)")
+    made.add_argument("--device", help="cpu, cuda, mps ... (default: the best there is)")
+    made.add_argument("--host", help="address to listen on (default: GRADIO_SERVER_NAME, else 127.0.0.1)")
+    made.add_argument(
+        "--port", type=int, help="port (default: GRADIO_SERVER_PORT, else the first free one from 7860)"
+    )
+    return made
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Rendered, captioned pictures to train on: `ldm.data.scenes`."""

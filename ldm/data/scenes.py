@@ -1,0 +1,296 @@
+"""Captioned 256 x 256 pictures, drawn from a seed: what the default model learns from.
+
+`render` is a pure function of its arguments, so a training can be resumed or spread over processes at any
+index.  `scene` draws one given set of labels.  Words live in `vocabulary` and `captions`, pixels in `glyphs`,
+`backgrounds` and `compose`; this file decides what is shown and where.  A new level is an entry of `LEVELS`.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ldm.data.backgrounds import (
+    BACKGROUNDS,
+    GRADIENTS,
+    GROUNDS,
+    SETTINGS,
+    SIZE,
+    TIMES,
+    variants_of,
+)
+from ldm.data.captions import (
+    COUNT_WORDS,
+    POSITION_WORDS,
+    RELATIONS,
+    SIZE_WORDS,
+    UNSAID_WHITE,
+    Labels,
+    caption,
+)
+from ldm.data.compose import Placement, clashes, compose
+from ldm.data.vocabulary import COLORS, COMMON_OBJECTS, OBJECTS, SHAPES, THINGS, examples
+from ldm.errors import LdmError
+
+__all__ = ["COMMON_OBJECTS", "LEVELS", "OBJECTS", "SHAPES", "Labels", "Level", "Scene", "evaluation_prompts",
+           "examples", "is_held_out", "render", "scene"]  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One picture and what is known about it.
+
+    Attributes:
+        pixels: (256, 256, 3) uint8.
+        mask: (256, 256) uint8, 255 where an object is.
+    """
+
+    caption: str
+    pixels: np.ndarray
+    mask: np.ndarray
+    labels: Labels
+
+
+@dataclass(frozen=True)
+class Level:
+    """How much varies, as shares of all pictures.
+
+    Attributes:
+        worded: singles with a size word, a position, or both.
+        counted: two to five of a kind.
+        paired: two different objects in a relation.
+    """
+
+    worded: float = 0.0
+    counted: float = 0.0
+    paired: float = 0.0
+
+
+LEVELS: dict[str, Level] = {
+    "easy": Level(),
+    "free": Level(worded=0.5),
+    "many": Level(worded=0.25, counted=0.25, paired=0.25),
+}
+
+_TINTED = 0.22
+_NAMED = 0.2  # of those with a natural colour and no tint: "a red apple"
+_EASY_SIZES = (140.0, 165.0)
+_WORDED_SIZES = {"small": (70.0, 95.0), "big": (190.0, 218.0)}
+_PAIR_SIZES = (98.0, 118.0)
+# size and centres of things in tidy rows
+_ROWS: dict[int, tuple[float, tuple[tuple[float, float], ...]]] = {
+    2: (112, ((68, 128), (188, 128))),
+    3: (78, ((44, 128), (128, 128), (212, 128))),
+    4: (100, ((70, 70), (186, 70), (70, 186), (186, 186))),
+    5: (78, ((44, 80), (128, 80), (212, 80), (86, 176), (170, 176))),
+}
+_PAIR_CENTERS: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {
+    "left of": ((68, 128), (188, 128)),
+    "right of": ((188, 128), (68, 128)),
+    "above": ((128, 68), (128, 188)),
+    "below": ((128, 188), (128, 68)),
+}
+_MARGIN = 3
+
+
+def is_held_out(object_name: str, color: str | None, background_name: str) -> bool:
+    """Whether a single combination belongs to the tenth that training does not see.
+
+    An object's natural colour counts as no colour: a "red apple" and an "apple" are one picture.
+    """
+    if color is not None and color == THINGS[object_name].color:
+        color = None
+    digest = hashlib.blake2b(f"{object_name}|{color}|{background_name}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") % 10 == 0
+
+
+def _pick(rng: np.random.Generator, choices: Sequence[str]) -> str:
+    return choices[int(rng.integers(len(choices)))]
+
+
+def _some_background(rng: np.random.Generator) -> str:
+    share = rng.random()
+    if share < 0.50:  # white more often, for the pictures whose caption leaves it unsaid
+        return "white" if rng.random() < 0.08 / UNSAID_WHITE / 0.50 else _pick(rng, list(COLORS))
+    if share < 0.57:
+        return _pick(rng, GRADIENTS)
+    if share < 0.70:
+        return _pick(rng, SETTINGS)
+    return f"{_pick(rng, GROUNDS)} {_pick(rng, TIMES)}"
+
+
+def _some_color(name: str, rng: np.random.Generator) -> str | None:
+    thing = THINGS[name]
+    if thing.kind == "shape":
+        return _pick(rng, list(COLORS))
+    if thing.tintable and rng.random() < _TINTED:
+        return _pick(rng, [color for color in COLORS if color != thing.color])
+    return thing.color if rng.random() < _NAMED else None
+
+
+def _some_labels(level: Level, objects: Sequence[str], rng: np.random.Generator) -> Labels:
+    share = rng.random()
+    behind = _some_background(rng)
+    name = _pick(rng, objects)
+    color = _some_color(name, rng)
+    if share < level.paired and len(objects) > 1:
+        other = _pick(rng, [candidate for candidate in objects if candidate != name])
+        relation = _pick(rng, list(RELATIONS))
+        return Labels((name, other), (color, _some_color(other, rng)), behind, relation=relation)
+    if share < level.paired + level.counted and THINGS[name].countable:
+        return Labels((name,), (color,), behind, count=int(rng.integers(2, 6)))
+    size = position = None
+    if share > 1 - level.worded:
+        kind = rng.random()
+        size = _pick(rng, list(SIZE_WORDS)) if kind < 0.6 else None
+        if kind > 0.45 and size != "big":
+            position = _pick(rng, list(POSITION_WORDS))
+        if size is None and position is None:
+            size = "big"
+    return Labels((name,), (color,), behind, size=size, position=position)
+
+
+def _allowed(labels: Labels, held_out: bool | None) -> bool:
+    if len(labels.objects) == 1 and labels.count == 1 and held_out is not None:
+        combination = (labels.objects[0], labels.colors[0], labels.background)
+        if is_held_out(*combination) is not held_out:
+            return False
+    return not any(
+        clashes(name, color, labels.background)
+        for name, color in zip(labels.objects, labels.colors, strict=True)
+    )
+
+
+def _fitted(center: float, long_side: float) -> float:
+    """A centre moved so that the object stays inside the picture."""
+    half = long_side / 2 + _MARGIN
+    return min(max(center, half), SIZE - half) if half < SIZE / 2 else SIZE / 2
+
+
+def _angle(rng: np.random.Generator) -> float:
+    return math.radians(rng.uniform(-4, 4))
+
+
+def _layout(labels: Labels, rng: np.random.Generator) -> list[Placement]:
+    """Where everything goes."""
+    name, color = labels.objects[0], labels.colors[0]
+    jitter = rng.uniform(-1, 1, 2)
+    if labels.relation is not None:
+        centers = _PAIR_CENTERS[labels.relation]
+        sizes = rng.uniform(*_PAIR_SIZES, 2)
+        return [
+            Placement(each, paint, float(size), x + 3 * jitter[0], y + 3 * jitter[1], _angle(rng))
+            for each, paint, size, (x, y) in zip(labels.objects, labels.colors, sizes, centers, strict=True)
+        ]
+    if labels.count > 1:
+        size, centers_of_row = _ROWS[labels.count]
+        size *= rng.uniform(0.93, 1.0)
+        return [
+            Placement(name, color, size, x + 3 * jitter[0], y + 3 * jitter[1], _angle(rng))
+            for x, y in centers_of_row
+        ]
+    size = float(rng.uniform(*(_WORDED_SIZES[labels.size] if labels.size else _EASY_SIZES)))
+    x, y = 128 + 5 * jitter[0], 128 + 5 * jitter[1]
+    if labels.position not in (None, "center"):
+        words = labels.position.split()
+        reach = 78 if labels.size == "small" else 54
+        x += reach * (("right" in words) - ("left" in words))
+        y += reach * (("bottom" in words) - ("top" in words))
+    return [Placement(name, color, size, _fitted(x, size), _fitted(y, size), _angle(rng))]
+
+
+def _checked(labels: Labels) -> None:
+    for name, choices, what in (
+        *((name, OBJECTS, "object") for name in labels.objects),
+        *((color, tuple(COLORS), "colour") for color in labels.colors if color is not None),
+        (labels.background, BACKGROUNDS, "background"),
+        (labels.relation, (None, *RELATIONS), "relation"),
+        (labels.size, (None, *SIZE_WORDS), "size"),
+        (labels.position, (None, *POSITION_WORDS), "position"),
+        (labels.count, (1, *COUNT_WORDS), "count"),
+    ):
+        if name not in choices:
+            raise LdmError(
+                f"No {what} {name!r} in the rendered pictures; there are {', '.join(map(str, choices))}."
+            )
+
+
+def scene(labels: Labels, rng: np.random.Generator, text: str | None = None) -> Scene:
+    """Draw one given set of labels.
+
+    Args:
+        rng: decides the wording and the small variation of place, size and background.
+        text: the caption; by default a sentence of the grammar.
+
+    Raises:
+        LdmError: a label that cannot be drawn, or no emoji font.
+    """
+    _checked(labels)
+    words = caption(labels, rng) if text is None else text
+    variant = int(rng.integers(variants_of(labels.background)))
+    pixels, mask = compose(_layout(labels, rng), labels.background, variant)
+    return Scene(words, pixels, mask, labels)
+
+
+def _labels_for(
+    level: Level, objects: Sequence[str], held_out: bool | None, rng: np.random.Generator
+) -> Labels:
+    for _ in range(2000):
+        labels = _some_labels(level, objects, rng)
+        if _allowed(labels, held_out):
+            return labels
+    raise LdmError(
+        f"No {'held-out ' if held_out else ''}scene can be made of the objects {', '.join(objects)}."
+    )
+
+
+def _level(name: str) -> Level:
+    if name not in LEVELS:
+        raise LdmError(f"No level {name!r}; there are {', '.join(LEVELS)}.")
+    return LEVELS[name]
+
+
+def render(
+    seed: int,
+    index: int,
+    level: str = "easy",
+    objects: Sequence[str] = COMMON_OBJECTS,
+    held_out: bool | None = False,
+) -> Scene:
+    """Picture `index` of an endless sequence.
+
+    Args:
+        level: a key of LEVELS.
+        objects: canonical names, each as likely as the others.
+        held_out: False leaves out the held-out single combinations, True draws only those (level "easy" or
+            "free"), None draws any.
+
+    Raises:
+        LdmError: an unknown level or object, or no emoji font.
+    """
+    rng = np.random.default_rng((seed, index))
+    unknown = [name for name in objects if name not in THINGS]
+    if unknown or not objects:
+        named = ", ".join(map(repr, unknown)) or "given"
+        raise LdmError(f"No object {named} in the vocabulary of rendered pictures.")
+    return scene(_labels_for(_level(level), objects, held_out, rng), rng)
+
+
+def evaluation_prompts(
+    n: int,
+    objects: Sequence[str] = COMMON_OBJECTS,
+    held_out: bool | None = True,
+    seed: int = 0,
+) -> list[tuple[str, Labels]]:
+    """`n` captions of plain singles with their labels, always the same for the same arguments.
+
+    Objects come round in turn, so each is asked for equally often.
+    """
+    prompts = []
+    for index in range(n):
+        rng = np.random.default_rng((seed, index, 1))
+        labels = _labels_for(LEVELS["easy"], [objects[index % len(objects)]], held_out, rng)
+        prompts.append((caption(labels, rng), labels))
+    return prompts

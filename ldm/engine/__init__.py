@@ -1,0 +1,312 @@
+"""The one door to the model: every piece of work passes here, one at a time.
+
+A page starts a run, gets an id that nobody can guess, and follows it.  The run belongs to the engine, so a
+page that is refreshed, closed or cancelled changes nothing about who has the device: one worker thread, which
+is our own lock on it.  Followers sleep until there is something to show, at most ten times a second.  Knows
+nothing about gradio.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .. import checkpoints
+from ..errors import CheckpointError, LdmError
+from ..generation import check, finish, generate
+from ..images import to_images
+from ..latent_diffusion import LatentDiffusion
+from ..settings import Settings
+from ..trace import Step, Trace
+from .records import Job, Limits, Run, Status
+from .store import Store, size_of
+
+__all__ = ["Engine", "Limits", "Run", "choose"]
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+SHOW_EVERY = 0.1  # seconds between two previews
+
+
+class Engine:
+    """Loads the model, owns the device, remembers the runs.
+
+    Args:
+        weights: the checkpoint; None takes the one that ships, or the first one found in `folder`.
+        folder: None is `checkpoints.weights_folder()`.
+        on_device: a decorator for the functions that touch the device: ZeroGPU's, or none.
+
+    Raises:
+        CheckpointError: no checkpoint, or not one this program can read.
+    """
+
+    def __init__(
+        self,
+        weights: Path | None = None,
+        folder: Path | None = None,
+        device: str | None = None,
+        *,
+        limits: Limits | None = None,
+        on_device: Callable[[Any], Any] = lambda function: function,
+    ) -> None:
+        self.limits = limits or Limits()
+        self.model: LatentDiffusion = checkpoints.load(weights or choose(folder), device=device)
+        self._draw = on_device(self._draw_on_device)
+        self._perform = on_device(self._perform_on_device)
+        self._changed = threading.Condition()  # guards everything below
+        self._queue: deque[Job] = deque()
+        self._running: Job | None = None
+        self._store = Store(self.limits)
+        self._decode_seconds = 0.0
+        self._closing = False
+        self._worker = threading.Thread(target=self._serve, name="ldm-engine", daemon=True)
+        self._worker.start()
+
+    # what the pages call
+
+    def start(self, settings: Settings, owner: str, init_image: Image.Image | None = None) -> str:
+        """Put a run in the queue; gives its id.
+
+        Raises:
+            SettingsError: the model cannot draw this, or it is too much work.
+            LdmError: the queue is full, or the owner has enough in it.
+        """
+        self.limits.check(settings)
+        check(self.model, settings)
+        job = Job(owner, settings, lambda job: self._run(job, settings, init_image))
+        self._submit(job)
+        return job.id
+
+    def follow(self, run_id: str) -> Iterator[Run]:
+        """The run as it grows, at most ten times a second; the last one carries the trace.
+
+        Raises:
+            LdmError: there is no such run, or it failed.
+        """
+        with self._changed:
+            return self._follow(self._store.find(run_id))
+
+    def stop(self, run_id: str) -> None:
+        """End a run after the step it is in, and keep what there is."""
+        with self._changed:
+            job = self._store.find(run_id)
+            job.stopping = True
+            if job in self._queue:
+                self._queue.remove(job)
+                self._end(job, "stopped")
+
+    def trace(self, run_id: str) -> Trace:
+        """What a run that is over came to.
+
+        Raises:
+            LdmError: there is no such run, or it has not come to anything.
+        """
+        with self._changed:
+            result = self._store.find(run_id).result
+        if not isinstance(result, Trace):
+            raise LdmError("This run has no steps to show.")
+        return result
+
+    def runs(self, owner: str) -> list[Run]:
+        """The runs of one owner, newest first."""
+        with self._changed:
+            return [self._snapshot(job) for job in self._store.of(owner)]
+
+    def add(self, trace: Trace, owner: str) -> str:
+        """Keep a run that was made elsewhere (a run file); gives its id."""
+        job = Job(owner, trace.settings, lambda _: None, result=trace)
+        job.step, job.size = len(trace.steps), size_of(trace)
+        job.end("done" if trace.finished else "stopped")
+        with self._changed:
+            self._store.add(job)
+        return job.id
+
+    def call(self, work: Callable[[LatentDiffusion], T], owner: str) -> T:
+        """`work(model)`, done by the worker when its turn comes; waits for it.
+
+        Args:
+            work: importable by name, or a `functools.partial` of what is: ZeroGPU runs it in another process.
+        """
+        job = Job(owner, None, lambda _: self._perform(work))
+        self._submit(job)
+        with self._changed:
+            self._changed.wait_for(lambda: job.over)
+        if job.error is not None:
+            raise job.error
+        result: T = job.result
+        return result
+
+    def warm_up(self) -> None:
+        """Draw once in the background, so that the first visitor does not wait for graphs to be traced."""
+        recommended = asdict(self.model.config.recommended) | {"steps": 2}
+        settings = Settings(prompt="a warm-up", **recommended)
+
+        def work(_: Job) -> None:
+            for made in self._draw(settings, None):
+                if isinstance(made, Step):
+                    self._preview(made.prediction.x0)
+
+        with self._changed:
+            self._queue.append(Job("", None, work))
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Stop the run in progress after its step, refuse the others, and join the worker."""
+        with self._changed:
+            self._closing = True
+            if self._running is not None:
+                self._running.stopping = True
+            while self._queue:
+                job = self._queue.popleft()
+                job.error = LdmError("The program is closing; this run was not made.")
+                self._end(job, "failed")
+            self._changed.notify_all()
+        self._worker.join(timeout=60)
+
+    # the queue
+
+    def _submit(self, job: Job) -> None:
+        with self._changed:
+            if self._closing:
+                raise LdmError("The program is closing and starts nothing new.")
+            if len(self._queue) >= self.limits.waiting:
+                raise LdmError(
+                    f"The queue is full: {len(self._queue)} runs are waiting. Try again in a minute."
+                )
+            own = [j for j in (*self._queue, self._running) if j is not None and j.owner == job.owner]
+            if len(own) >= self.limits.per_owner:
+                raise LdmError(f"You have {len(own)} runs waiting or running. Let one end, or stop it.")
+            self._queue.append(job)
+            if job.settings is not None:
+                self._store.add(job)
+            self._changed.notify_all()
+
+    def _follow(self, job: Job) -> Iterator[Run]:
+        seen = -1
+        while True:
+            with self._changed:
+                while job.version == seen:
+                    self._changed.wait()
+                seen, run = job.version, self._snapshot(job)
+            if job.error is not None:
+                raise job.error
+            yield run
+            if run.over:
+                return
+
+    def _snapshot(self, job: Job) -> Run:
+        ahead = self._queue.index(job) + (self._running is not None) if job in self._queue else 0
+        return job.snapshot(ahead, self._decode_seconds)
+
+    def _show(self, job: Job) -> None:
+        """Wake whoever follows `job`, or waits for a turn."""
+        for shown in (job, *self._queue):
+            shown.version += 1
+        self._changed.notify_all()
+
+    def _end(self, job: Job, status: Status) -> None:
+        job.end(status)
+        self._show(job)
+
+    # the worker
+
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._queue or self._closing)
+                if self._closing:
+                    return
+                job = self._running = self._queue.popleft()
+                job.status, job.began = "running", time.monotonic()
+                self._show(job)
+            status = self._do(job)
+            with self._changed:
+                job.size, self._running = size_of(job.result), None
+                self._end(job, status)
+                self._store.forget()
+            del job  # not until the next one comes
+
+    def _do(self, job: Job) -> Status:
+        try:
+            job.result = job.context.run(job.work, job)
+        except LdmError as error:
+            job.error = error
+        except Exception as error:  # whatever it is, the page must hear of it and the worker go on
+            log.exception("work failed")
+            job.error = _sentence(error)
+        if job.error is not None:
+            return "failed"
+        return "stopped" if isinstance(job.result, Trace) and not job.result.finished else "done"
+
+    def _run(self, job: Job, settings: Settings, init_image: Image.Image | None) -> Trace:
+        steps: list[Step] = []
+        stepped = shown = 0.0
+        drawing = self._draw(settings, init_image)
+        for made in drawing:
+            if isinstance(made, Trace):
+                self._decode_seconds = (time.monotonic() - stepped) / settings.batch_size
+                return made
+            stepped = time.monotonic()
+            steps.append(made)
+            job.step, job.first_step = len(steps), job.first_step or stepped
+            if job.stopping:
+                break
+            if stepped - shown >= SHOW_EVERY:
+                job.preview = self._preview(made.prediction.x0)
+                shown = time.monotonic()
+                with self._changed:
+                    self._show(job)
+        drawing.close()
+        done = len(steps) == settings.steps
+        seconds = time.monotonic() - job.began
+        trace: Trace = self._perform(
+            partial(finish, settings=settings, steps=steps, seconds=seconds, finished=done)
+        )
+        return trace
+
+    @torch.no_grad()
+    def _preview(self, latents: Tensor) -> tuple[Image.Image, ...]:
+        return tuple(to_images(self.model.preview_decode(latents)))
+
+    # on the device; ZeroGPU runs these two in another process
+
+    def _draw_on_device(self, settings: Settings, init_image: Image.Image | None) -> Iterator[Step | Trace]:
+        """The steps, then the trace: one generator, since ZeroGPU lends the device to a generator."""
+        began, steps = time.perf_counter(), []
+        for step in generate(self.model, settings, init_image=init_image):
+            steps.append(step)
+            yield step
+        yield finish(self.model, settings, steps, time.perf_counter() - began)
+
+    def _perform_on_device(self, work: Callable[[LatentDiffusion], T]) -> T:
+        return work(self.model)
+
+
+def choose(folder: Path | None = None) -> Path:
+    """The checkpoint to open when none is named.
+
+    Raises:
+        CheckpointError: the folder holds none.
+    """
+    found = checkpoints.find(folder)
+    if not found:
+        raise CheckpointError(
+            f"There is no checkpoint in {folder or checkpoints.weights_folder()}. "
+            "Put one there, name one with --weights, or train one: make train."
+        )
+    return found[0]
+
+
+def _sentence(error: Exception) -> LdmError:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error):
+        return LdmError("Memory ran out. Use a smaller picture or a smaller batch.")
+    return LdmError(f"The run broke off: {type(error).__name__}: {error}")

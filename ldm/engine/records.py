@@ -1,0 +1,141 @@
+"""What the engine promises, shows and remembers: `Limits`, `Run` and, inside, `Job`."""
+
+import secrets
+import time
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+from PIL import Image
+
+from ..errors import LdmError, SettingsError
+from ..settings import Settings
+from ..trace import Trace
+
+Status = Literal["waiting", "running", "done", "stopped", "failed"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one machine is willing to do for its visitors.
+
+    Attributes:
+        waiting: works in the queue, of everybody together.
+        per_owner: works of one owner, waiting or running.
+        work: steps x pictures x pixels of one run.
+        keep_seconds: how long a finished run is kept after it was last asked for.
+        keep_bytes: tensors of all finished runs together; the oldest go first, the newest always stays.
+    """
+
+    waiting: int = 16
+    per_owner: int = 3
+    work: int = 1000 * 512 * 512
+    keep_seconds: float = 2 * 3600.0
+    keep_bytes: int = 2**30
+
+    def check(self, settings: Settings) -> None:
+        """Refuse what would hold the device for too long.
+
+        Raises:
+            SettingsError: says how many steps times pictures are allowed at this size.
+        """
+        asked = settings.steps * settings.batch_size
+        allowed = self.work // (settings.width * settings.height)
+        if asked > allowed:
+            raise SettingsError(
+                f"steps times batch_size must be at most {allowed} at {settings.width} x {settings.height}, "
+                f"got {settings.steps} x {settings.batch_size} = {asked}."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run as it stands at one moment.
+
+    Attributes:
+        ahead: works that come before it while it waits.
+        step: denoising steps made so far, of settings.steps.
+        preview: the newest predicted x0, one small picture each; empty before the first step.
+        seconds: since it began to run.
+        seconds_left: measured on its own steps; None until two are made.
+        trace: what came out; None until the run is over.
+    """
+
+    id: str
+    settings: Settings
+    status: Status = "waiting"
+    ahead: int = 0
+    step: int = 0
+    preview: tuple[Image.Image, ...] = ()
+    seconds: float = 0.0
+    seconds_left: float | None = None
+    trace: Trace | None = None
+
+    @property
+    def over(self) -> bool:
+        """Nothing will change any more."""
+        return self.status in ("done", "stopped", "failed")
+
+
+@dataclass(eq=False)
+class Job:
+    """A piece of work and its state.  Every field is guarded by the engine's condition.
+
+    Attributes:
+        settings: of a run; None for any other work.
+        context: carries the visitor's identity to ZeroGPU.
+        version: counts what followers should see.
+        first_step: when the first step was made; the pace is measured from there.
+    """
+
+    owner: str
+    settings: Settings | None
+    work: Callable[[Self], Any]
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    context: Context = field(default_factory=copy_context)
+    status: Status = "waiting"
+    step: int = 0
+    preview: tuple[Image.Image, ...] = ()
+    result: Any = None
+    error: LdmError | None = None
+    stopping: bool = False
+    version: int = 0
+    asked: float = field(default_factory=time.monotonic)
+    began: float = 0.0
+    first_step: float = 0.0
+    ended: float = 0.0
+    used: float = field(default_factory=time.monotonic)
+    size: int = 0
+
+    @property
+    def over(self) -> bool:
+        """Nothing will change any more."""
+        return self.status in ("done", "stopped", "failed")
+
+    def end(self, status: Status) -> None:
+        """Note the time, and let go of the picture and of the visitor's request."""
+        self.status, self.ended, self.used = status, time.monotonic(), time.monotonic()
+        self.began = self.began or self.ended
+        self.work, self.context = _nothing, Context()
+
+    def snapshot(self, ahead: int, decode_seconds: float) -> Run:
+        """The run as it stands.
+
+        Args:
+            decode_seconds: what the decoding of one picture took last time.
+        """
+        if self.settings is None:
+            raise TypeError("only a run can be shown")
+        now = time.monotonic()
+        left = None
+        if self.status == "running" and self.step > 1:
+            pace = (now - self.first_step) / (self.step - 1)
+            left = pace * (self.settings.steps - self.step) + decode_seconds * self.settings.batch_size
+        seconds = (self.ended or now) - self.began if self.began else 0.0
+        trace = self.result if isinstance(self.result, Trace) else None
+        return Run(self.id, self.settings, self.status, ahead, self.step, self.preview, seconds, left, trace)
+
+
+def _nothing(_: Job) -> None:
+    return None

@@ -1,0 +1,196 @@
+"""A loaded model: three networks and a noise schedule, under CompVis's names.
+
+`LatentDiffusion` is labml's class of that name with its methods.  Scaling of latents happens in
+`autoencoder_encode` and `autoencoder_decode` and nowhere else.
+"""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from .diffusion.denoiser import PredictionType
+from .diffusion.schedule import NoiseSchedule, build_schedule
+from .models.autoencoder import AutoencoderKL
+from .models.config import ModelConfig
+from .models.text import CLIPTextEmbedder
+from .models.tokenizer import Tokenizer
+from .models.unet import UNetModel
+from .speed import Graphs
+
+
+class DiffusionWrapper(nn.Module):
+    """Holds the U-Net under the name that checkpoints give it, `model.diffusion_model`."""
+
+    def __init__(self, unet: UNetModel) -> None:
+        super().__init__()
+        self.diffusion_model = unet
+
+    def forward(self, x: Tensor, t: Tensor, context: Tensor | None = None) -> Tensor:
+        """As `UNetModel.forward`."""
+        return self.diffusion_model(x, t, context)
+
+
+class LatentDiffusion(nn.Module):
+    """Pictures <-> latents <-> noise, and prompts.
+
+    Attributes:
+        model: the U-Net, as `model.diffusion_model`.
+        first_stage_model: the autoencoder.
+        cond_stage_model: the text encoder.
+        preview: a linear map from latents to f x f pixels, fitted to this autoencoder; None until
+            `fit_preview` where the checkpoint has none.
+        schedule: the noise schedule it was trained on.
+
+    Source: Rombach et al. 2022 (arXiv:2112.10752).
+    """
+
+    def __init__(self, config: ModelConfig, tokenizer: Tokenizer, preview: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        self.model = DiffusionWrapper(UNetModel(config.unet))
+        self.first_stage_model = AutoencoderKL(config.autoencoder)
+        self.cond_stage_model = CLIPTextEmbedder(config.text, tokenizer)
+        self.preview: nn.ConvTranspose2d | None = _preview_layer(config) if preview else None
+        self.graphs = Graphs(self.model.diffusion_model)
+        with torch.device("cpu"):  # stays real where the networks are built on the meta device
+            self.schedule: NoiseSchedule = build_schedule(
+                n_steps=config.schedule.n_steps,
+                betas=config.schedule.betas,
+                linear_start=config.schedule.linear_start,
+                linear_end=config.schedule.linear_end,
+                zero_terminal_snr=config.schedule.zero_terminal_snr,
+            )
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.config.name
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the weights are stored and computed in."""
+        return self.model.diffusion_model.dtype
+
+    @property
+    def latent_scaling_factor(self) -> float:
+        """Makes latents unit variance; Stable Diffusion's is 0.18215."""
+        return self.config.latent_scaling_factor
+
+    @property
+    def prediction_type(self) -> PredictionType:
+        """What the U-Net predicts: "eps", "v" or "x0"."""
+        return cast(PredictionType, self.config.prediction_type)
+
+    @property
+    def n_steps(self) -> int:
+        """Training timesteps, T."""
+        return self.config.schedule.n_steps
+
+    @property
+    def linear_start(self) -> float:
+        """Where the betas start."""
+        return self.config.schedule.linear_start
+
+    @property
+    def linear_end(self) -> float:
+        """Where the betas end."""
+        return self.config.schedule.linear_end
+
+    @property
+    def downsampling_factor(self) -> int:
+        """Pixels per latent along each side, f."""
+        return self.config.autoencoder.downsampling_factor
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of the latents, C."""
+        return self.config.autoencoder.embed_dim
+
+    def get_text_conditioning(self, prompts: Sequence[str]) -> Tensor:
+        """B prompts -> (B, T, D) context."""
+        return self.cond_stage_model(list(prompts))
+
+    def autoencoder_encode(self, images: Tensor, noise: Tensor | None = None, *, mean: bool = False) -> Tensor:
+        """(B, 3, f*H, f*W) in [-1, 1] -> (B, C, H, W) latents, sampled and scaled to unit variance.
+
+        Args:
+            noise: (B, C, H, W) unit noise for the sample; fresh if None.
+            mean: give the posterior's mean instead of a sample.
+        """
+        posterior = self.first_stage_model.encode(images.to(self.device))
+        z = posterior.mode() if mean else posterior.sample(noise)
+        return z * self.latent_scaling_factor
+
+    def autoencoder_decode(self, z: Tensor) -> Tensor:
+        """(B, C, H, W) latents of unit variance -> (B, 3, f*H, f*W), about [-1, 1], not clipped."""
+        return self.first_stage_model.decode(z.to(self.device) / self.latent_scaling_factor)
+
+    def preview_decode(self, z: Tensor) -> Tensor:
+        """As `autoencoder_decode`, by the linear map: a blur of it, in a millisecond."""
+        if self.preview is None:
+            self.fit_preview()
+        layer = cast(nn.ConvTranspose2d, self.preview)
+        # in float32 on the latents' own device: a page asks for this while the model is busy
+        weight = layer.weight.to(z.device, torch.float32)
+        bias = cast(Tensor, layer.bias).to(z.device, torch.float32)
+        f = self.downsampling_factor
+        return nn.functional.conv_transpose2d(z.float(), weight, bias, stride=f)
+
+    @torch.no_grad()
+    def fit_preview(self, size: int = 32) -> None:
+        """Fit `preview` by least squares to what the decoder makes of smooth random latents.
+
+        Args:
+            size: latents are size x size; one decode of that size is the cost.
+        """
+        generator = torch.Generator().manual_seed(0)
+        coarse = torch.randn(2, self.latent_channels, size // 4, size // 4, generator=generator)
+        z = nn.functional.interpolate(coarse, scale_factor=4.0, mode="bicubic")
+        z = z / z.std() + 0.3 * torch.randn(z.shape, generator=generator)
+        f = self.downsampling_factor
+        images = self.autoencoder_decode(z).float().cpu().clamp(-1, 1)  # (B, 3, f*size, f*size)
+        patches = nn.functional.unfold(images, f, stride=f).transpose(1, 2).flatten(0, 1)  # (M, 3 f f)
+        rows = z.permute(0, 2, 3, 1).flatten(0, 2)  # (M, C)
+        inputs = torch.cat([rows, torch.ones(len(rows), 1)], dim=1)
+        # a little ridge: few patches, many pixels
+        gram = inputs.T @ inputs + 1e-3 * len(rows) * torch.eye(inputs.shape[1])
+        solution = torch.linalg.solve(gram, inputs.T @ patches)  # (C + 1, 3 f f)
+        layer = _preview_layer(self.config)
+        layer.weight.copy_(solution[:-1].unflatten(1, (3, f, f)))
+        cast(Tensor, layer.bias).copy_(solution[-1].unflatten(0, (3, f, f)).mean((1, 2)))
+        self.preview = layer.to(self.device)
+
+    def predict(
+        self, x: Tensor, t: Tensor, context: Tensor, record: bool = False
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """As `forward`, in float32 on either side, by a traced graph where that is faster.
+
+        Returns:
+            (B, C, H, W) and, with `record`, the cross-attention as `UNetModel.forward` gives it.
+        """
+        dtype = self.dtype
+        inputs = x.to(self.device, dtype).contiguous(memory_format=torch.channels_last)
+        output, *maps = self.graphs(inputs, t.to(inputs.device), context.to(inputs), record)
+        return output.to(x.dtype), tuple(maps)
+
+    def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+        """What the U-Net predicts.
+
+        Args:
+            x: (B, C, H, W) noisy latents of unit variance.
+            t: (B,) timesteps.
+            context: (B, T, D).
+        """
+        return self.model(x, t, context)
+
+
+def _preview_layer(config: ModelConfig) -> nn.ConvTranspose2d:
+    f = config.autoencoder.downsampling_factor
+    return nn.ConvTranspose2d(config.autoencoder.embed_dim, 3, f, stride=f)

@@ -1,0 +1,1 @@
+"""The networks, with CompVis's parameter names, each built from a frozen config."""

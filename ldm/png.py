@@ -1,0 +1,196 @@
+"""Settings carried inside a PNG, so that a picture can be made again.
+
+One iTXt chunk, `ldm`, holds JSON.  As a courtesy a second one, `parameters`, says the same in the words of
+AUTOMATIC1111's web UI, whose own PNGs are read too.
+"""
+
+import dataclasses
+import io
+import json
+import re
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, PngImagePlugin
+
+from .errors import ImageError, SettingsError
+from .images import DAMAGE, MAX_PIXELS
+from .settings import Settings
+from .writing import write_file
+
+KEY = "ldm"
+STRANGERS_KEY = "parameters"
+VERSION = 1  # of the JSON's layout
+MAX_TEXT = 100_000  # characters of settings that are parsed
+MAX_BYTES = 256 * 2**20  # of a file that is opened
+
+# AUTOMATIC1111's names of samplers and noise schedules -> ours.  A sampler not listed keeps its name, so that
+# it is refused by that name; any other noise schedule becomes "linspace", the timesteps of its default.
+SAMPLER_NAMES = {
+    "DPM++ 2M": "dpmpp_2m",
+    "DDIM": "ddim",
+    "DDPM": "ddpm",
+    "Euler": "euler",
+    "Euler a": "euler_ancestral",
+    "Heun": "heun",
+}
+SPACING_NAMES = {"SGM Uniform": "trailing", "DDIM": "leading", "Simple": "leading"}
+
+
+def settings_of_image(settings: Settings, i: int) -> Settings:
+    """What makes picture `i` of a batch alone: its own seed, and a batch of one."""
+    return dataclasses.replace(settings, seed=settings.seed + i, batch_size=1)
+
+
+def save(
+    image: Image.Image,
+    path: str | Path,
+    settings: Settings,
+    model_name: str,
+    extra: dict[str, Any] | None = None,
+) -> None:
+    """Write the picture and the settings that made it; for one of a batch, those of `settings_of_image`.
+
+    Args:
+        extra: more to remember, of plain JSON types; `read` passes it by.
+
+    Raises:
+        LdmError: the file cannot be written; what was there before is kept.
+    """
+    data: dict[str, Any] = {"model": model_name, "settings": settings.to_dict(), "version": VERSION}
+    if extra:
+        data["extra"] = extra
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt(KEY, json.dumps(data))
+    info.add_itxt(STRANGERS_KEY, _parameters(settings, model_name))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", pnginfo=info)
+    write_file(path, [buffer.getbuffer()])
+
+
+def read(path: str | Path) -> tuple[Settings, str]:
+    """The settings and the model's name in a PNG of ours, or of AUTOMATIC1111's web UI.
+
+    Raises:
+        ImageError: missing, damaged, too large, or not a PNG.
+        SettingsError: it carries no settings, or such as cannot be used here.
+    """
+    path = Path(path)
+    texts = _texts(path)
+    if KEY not in texts and STRANGERS_KEY not in texts:
+        raise SettingsError(
+            f"{path.name} carries no settings; PNGs saved by this app or by AUTOMATIC1111's web UI do."
+        )
+    key = KEY if KEY in texts else STRANGERS_KEY
+    if len(texts[key]) > MAX_TEXT:
+        raise SettingsError(
+            f"The settings in {path.name} have {len(texts[key])} characters; at most {MAX_TEXT} are read."
+        )
+    try:
+        return (_ours if key == KEY else _automatic1111)(texts[key])
+    except SettingsError as error:
+        raise SettingsError(f"The settings in {path.name} cannot be used: {error}") from error
+
+
+def _texts(path: Path) -> dict[str, str]:
+    """The text chunks.  Pixels are decoded only where the ones before them do not hold our keys."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ImageError(f"{path.name} is larger than {MAX_BYTES // 2**20} MB, too large for a picture.")
+        with Image.open(path, formats=["PNG"]) as image:
+            if not isinstance(image, PngImagePlugin.PngImageFile):
+                raise ImageError(f"{path.name} is not a PNG; only PNGs carry settings.")
+            found = {key: image.info[key] for key in (KEY, STRANGERS_KEY) if key in image.info}
+            if not found and image.width * image.height <= MAX_PIXELS:
+                found = {key: image.text[key] for key in (KEY, STRANGERS_KEY) if key in image.text}
+    except FileNotFoundError as error:
+        raise ImageError(f"There is no picture {path.name}.") from error
+    except Image.UnidentifiedImageError as error:
+        raise ImageError(f"{path.name} is not a PNG; only PNGs carry settings.") from error
+    except (*DAMAGE, struct.error, zlib.error, Image.DecompressionBombError) as error:
+        raise ImageError(f"{path.name} is damaged and cannot be read as a PNG.") from error
+    return {key: value for key, value in found.items() if isinstance(value, str)}
+
+
+def _ours(text: str) -> tuple[Settings, str]:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SettingsError("they are not valid JSON.") from error
+    if not isinstance(data, dict) or not isinstance(data.get("settings"), dict):
+        raise SettingsError("they are not a record of settings.")
+    model_name = data.get("model")
+    return Settings.from_dict(data["settings"]), model_name if isinstance(model_name, str) else ""
+
+
+def _parameters(settings: Settings, model_name: str) -> str:
+    """What AUTOMATIC1111's web UI would write."""
+    names = {ours: theirs for theirs, ours in SAMPLER_NAMES.items()}
+    fields = {
+        "Steps": settings.steps,
+        "Sampler": names.get(settings.sampler, settings.sampler),
+        "CFG scale": f"{settings.cfg_scale:g}",
+        "Seed": settings.seed,
+        "Size": f"{settings.width}x{settings.height}",
+        "Model": json.dumps(model_name) if re.search(r'[,:"\n]', model_name) else model_name,
+    }
+    lines = [settings.prompt]
+    if settings.negative_prompt:
+        lines.append(f"Negative prompt: {settings.negative_prompt}")
+    lines.append(", ".join(f"{key}: {value}" for key, value in fields.items()))
+    return "\n".join(lines)
+
+
+def _automatic1111(text: str) -> tuple[Settings, str]:
+    """`prompt`, `Negative prompt: ...` and `Steps: 20, Sampler: Euler a, ...`, each on lines of its own."""
+    *lines, last = text.strip().split("\n")
+    if not last.startswith("Steps: "):
+        raise SettingsError("their last line does not start with 'Steps: '.")
+    prompt, _, negative = "\n".join(["", *lines]).partition("\nNegative prompt: ")
+    sampler = _field(last, "Sampler", "DPM++ 2M")
+    schedule = _field(last, "Schedule type", "")
+    for name in ("Karras", "Exponential", "SGM Uniform"):  # until version 1.9 part of the sampler's name
+        if sampler.endswith(f" {name}"):
+            sampler, schedule = sampler.removesuffix(f" {name}"), name
+    width, _, height = _field(last, "Size", "512x512").partition("x")
+    settings = Settings(
+        prompt=prompt.strip(),
+        negative_prompt=negative.strip(),
+        steps=_int("Steps", _field(last, "Steps", "20")),
+        sampler=SAMPLER_NAMES.get(sampler, sampler),
+        spacing=SPACING_NAMES.get(schedule, SPACING_NAMES.get(sampler, "linspace")),
+        cfg_scale=_float("CFG scale", _field(last, "CFG scale", "7")),
+        cfg_rescale=0.0,  # theirs has none
+        seed=_int("Seed", _field(last, "Seed", "0")),
+        width=_int("Size", width),
+        height=_int("Size", height),
+    )
+    return settings, _field(last, "Model", "")
+
+
+def _field(line: str, name: str, default: str) -> str:
+    """A value of `Steps: 20, Model: "a, b"`, without its quotes."""
+    found = re.search(rf'(?:^|, ){re.escape(name)}: ("(?:[^"\\]|\\.)*"|[^,]*)', line)
+    if found is None:
+        return default
+    value = found[1].strip()
+    if value.startswith('"'):
+        try:
+            return str(json.loads(value))
+        except ValueError:
+            return value.strip('"')
+    return value
+
+
+def _int(name: str, value: str) -> int:
+    if not re.fullmatch(r"\d{1,20}", value):
+        raise SettingsError(f"{name} must be a whole number, got {value[:40]!r}.")
+    return int(value)
+
+
+def _float(name: str, value: str) -> float:
+    if not re.fullmatch(r"\d{1,20}(\.\d{0,20})?", value):
+        raise SettingsError(f"{name} must be a number, got {value[:40]!r}.")
+    return float(value)

@@ -1,0 +1,158 @@
+"""A picture into latents and back, and what that cost it."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .errors import SettingsError, check_choice
+from .images import fit_multiple, to_images, to_rgb, to_tensor
+from .latent_diffusion import LatentDiffusion
+from .metrics import latent_statistics, mae, psnr, ssim
+from .writing import write_file
+
+POLICIES = ("pad", "crop")
+MAX_SIDE = 1024  # pixels; larger pictures are scaled down
+SIDE_LIMITS = (16, 4096)
+
+
+@dataclass(frozen=True, eq=False)
+class RoundTrip:
+    """One round trip, on the CPU.
+
+    Attributes:
+        original: the picture that went in, scaled down or cropped where `note` says so, without padding.
+        reconstruction: what came back, of the same size, rounded to 8 bits.
+        latents: (1, C, H, W) what was decoded, of unit variance; covers the padding too.
+        mean, std: (1, C, H, W) what the encoder says about each latent value, on the same scale; std is how
+            unsure it is.
+        note: what was done to fit the picture, in sentences; empty if nothing.
+        psnr, ssim: of the reconstruction against the original at 8 bits, padding cut off; psnr is infinite
+            for equal pictures.
+        mae: mean absolute difference, in levels of 0..255.
+        seconds: wall-clock time of encoding and decoding.
+        statistics: columns channel, mean, std, min, max of the latents, one row per channel.
+    """
+
+    original: Image.Image
+    reconstruction: Image.Image
+    latents: Tensor
+    mean: Tensor
+    std: Tensor
+    note: str
+    psnr: float
+    ssim: float
+    mae: float
+    seconds: float
+    statistics: dict[str, list[float]]
+
+
+@torch.no_grad()
+def roundtrip(
+    model: LatentDiffusion,
+    image: Image.Image,
+    *,
+    policy: str = "pad",
+    sample: bool = False,
+    seed: int = 0,
+    max_side: int = MAX_SIDE,
+) -> RoundTrip:
+    """Encode a picture, decode the latents, and measure what was lost.
+
+    Args:
+        policy: what to do with sides that are no multiple of the downsampling factor: "pad" repeats the edge
+            and cuts it off again afterwards, "crop" cuts the centre out.
+        sample: decode a sample of what the encoder says instead of its mean.
+        seed: of that sample.
+        max_side: pixels; a picture with a longer side is scaled down.
+
+    Raises:
+        SettingsError: unknown policy, or max_side out of range.
+    """
+    check_choice("policy", policy, POLICIES)
+    low, high = SIDE_LIMITS
+    if not low <= max_side <= high:
+        raise SettingsError(f"max_side must be between {low} and {high}, got {max_side}.")
+    factor = model.config.autoencoder.downsampling_factor
+    scaled, scale_note = _scaled_down(to_rgb(image), max_side)
+    fitted = fit_multiple(scaled, factor, policy)
+    images = to_tensor([fitted]).to(model.device)
+
+    start = time.perf_counter()
+    posterior = model.first_stage_model.encode(images)
+    noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(seed))
+    z = posterior.sample(noise) if sample else posterior.mode()
+    latents = z * model.latent_scaling_factor
+    decoded = model.autoencoder_decode(latents).float().cpu()
+    seconds = time.perf_counter() - start
+
+    original, reconstruction = _without_padding(scaled, fitted, to_images(decoded)[0])
+    before, after = (to_tensor([picture]) for picture in (original, reconstruction))
+    return RoundTrip(
+        original=original,
+        reconstruction=reconstruction,
+        latents=latents.cpu(),
+        mean=(posterior.mean * model.latent_scaling_factor).cpu(),
+        std=(posterior.std * model.latent_scaling_factor).cpu(),
+        note=" ".join(note for note in (scale_note, _fit_note(scaled, fitted, factor)) if note),
+        psnr=psnr(before, after),
+        ssim=ssim(before, after),
+        mae=mae(before, after) * 127.5,
+        seconds=seconds,
+        statistics=latent_statistics(latents),
+    )
+
+
+def save_latents(latents: Tensor, path: str | Path, model_name: str, factor: float) -> None:
+    """Write latents of unit variance as .safetensors, tensor "latents".
+
+    Args:
+        factor: the model's latent_scaling_factor, kept in the metadata; divide by it for the autoencoder's
+            own scale.
+
+    Raises:
+        LdmError: the file cannot be written.
+    """
+    record = {"model": model_name, "latent_scaling_factor": factor, "scaled": True}
+    tensor = latents.detach().cpu().clone(memory_format=torch.contiguous_format)
+    write_file(path, [safetensors.torch.save({"latents": tensor}, {"ldm_latents": json.dumps(record)})])
+
+
+def _scaled_down(image: Image.Image, max_side: int) -> tuple[Image.Image, str]:
+    longest = max(image.size)
+    if longest <= max_side:
+        return image, ""
+    width, height = (max(1, round(side * max_side / longest)) for side in image.size)
+    note = (
+        f"The picture was scaled down from {_size(image)} to {width} x {height}, "
+        f"because a round trip takes at most {max_side} pixels a side."
+    )
+    return image.resize((width, height), Image.Resampling.LANCZOS), note
+
+
+def _fit_note(before: Image.Image, after: Image.Image, factor: int) -> str:
+    if before.size == after.size:
+        return ""
+    grown, shrunk = (
+        any(sign * (a - b) > 0 for a, b in zip(after.size, before.size, strict=True)) for sign in (1, -1)
+    )
+    done = "cropped and padded" if grown and shrunk else "padded" if grown else "cropped"
+    return f"The picture was {done} from {_size(before)} to {_size(after)}, a multiple of {factor}."
+
+
+def _without_padding(
+    scaled: Image.Image, fitted: Image.Image, decoded: Image.Image
+) -> tuple[Image.Image, Image.Image]:
+    """What went in and what came out, both cut to the pixels that the picture itself has."""
+    width, height = (min(a, b) for a, b in zip(scaled.size, fitted.size, strict=True))
+    box = (0, 0, width, height)
+    return fitted.crop(box), decoded.crop(box)
+
+
+def _size(image: Image.Image) -> str:
+    return f"{image.width} x {image.height}"

@@ -1,0 +1,130 @@
+"""What makes a CPU fast, each in a few lines: dtype, kept memory, and the network as one traced graph.
+
+Measured ratios stand in `docs/speed.md`.  Nothing here changes what is computed, only how.
+"""
+
+import ctypes
+import logging
+import platform
+import sys
+import threading
+import warnings
+from collections import OrderedDict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+MAX_GRAPHS = 12  # shapes; the one not used for longest is dropped
+log = logging.getLogger(__name__)
+
+
+def preferred_dtype(device: torch.device) -> torch.dtype:
+    """What to run in: bfloat16 on a CPU with instructions for it, float16 on a GPU, else float32.
+
+    Never float16 on a CPU: no processor multiplies it faster than float32.
+    """
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device.type == "cpu" and has_bfloat16():
+        return torch.bfloat16
+    return torch.float32
+
+
+def has_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware (AVX-512 BF16 or AMX)."""
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in checks)
+
+
+def preferred_device() -> torch.device:
+    """The GPU where there is one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def keep_freed_memory() -> bool:
+    """Have the process keep memory it frees, so that the next step need not fault it in again.
+
+    glibc gives every block over 32 MB back to the kernel at once.  The cost: the process keeps its peak.
+
+    Returns:
+        Whether anything was done: on Linux with glibc only.
+    """
+    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+        return False
+    libc = ctypes.CDLL("libc.so.6")
+    settings = ((-4, 0), (-1, 2**31 - 1), (-2, 256 << 20), (-8, 1))  # MMAP_MAX, TRIM, TOP_PAD, ARENA_MAX
+    return all(libc.mallopt(key, value) == 1 for key, value in settings)
+
+
+class Graphs:
+    """A U-Net as traced graphs, one per shape, with and without attention maps.
+
+    A traced graph runs without Python between its operators: a busy web server in the same process does not
+    slow it, and dispatch costs less.  Where tracing cannot work the network runs as it is, with the same bits.
+    Not safe for two threads at once; `Engine` has the lock.
+    """
+
+    def __init__(self, unet: nn.Module) -> None:
+        self.unet = unet
+        self._graphs: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+        self._lock = threading.Lock()
+        self._broken = False
+
+    def __call__(self, x: Tensor, t: Tensor, context: Tensor, record: bool) -> tuple[Tensor, ...]:
+        """The output and, with `record`, the attention maps after it."""
+        if self._broken or not _may_trace(x):
+            return _flat(self.unet(x, t, context, record=record))
+        key = (tuple(x.shape), tuple(context.shape), x.dtype, x.device, record)
+        with self._lock:
+            graph = self._graphs.get(key)
+            if graph is None:
+                graph = self._trace(x, t, context, record)
+                self._graphs[key] = graph
+                while len(self._graphs) > MAX_GRAPHS:
+                    self._graphs.popitem(last=False)
+            self._graphs.move_to_end(key)
+        result = graph(x, t, context)
+        return (result,) if isinstance(result, Tensor) else tuple(result)
+
+    def clear(self) -> None:
+        """Forget every graph; call it after the weights have changed."""
+        self._graphs.clear()
+
+    def _trace(self, x: Tensor, t: Tensor, context: Tensor, record: bool) -> Any:
+        recording = _Recording(self.unet, record).eval()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch.jit's own deprecation, and shapes taken as constants
+                return _as_graph(recording, (x, t, context))
+        except (RuntimeError, TypeError) as error:
+            log.warning("the network cannot be traced and runs eagerly: %s", error)
+            self._broken = True
+            return recording
+
+
+def _as_graph(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+    graph = torch.jit.trace(module, inputs, check_trace=False)
+    return torch.jit.freeze(graph)
+
+
+def _may_trace(x: Tensor) -> bool:
+    return x.device.type == "cpu" and not torch.is_grad_enabled()
+
+
+def _flat(result: Tensor | tuple[Tensor, tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    return (result,) if isinstance(result, Tensor) else (result[0], *result[1])
+
+
+class _Recording(nn.Module):
+    """The U-Net with `record` fixed and a flat result, for the tracer."""
+
+    def __init__(self, unet: nn.Module, record: bool) -> None:
+        super().__init__()
+        self.unet = unet
+        self.record = record
+
+    def forward(self, x: Tensor, t: Tensor, context: Tensor) -> tuple[Tensor, ...]:
+        return _flat(self.unet(x, t, context, record=self.record))

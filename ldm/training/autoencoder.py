@@ -1,0 +1,158 @@
+"""Training of the autoencoder in two parts that know only the basis: decoder and encoder.
+
+The decoder learns to draw what the linear decode blurs; the encoder learns to give the basis's latents, with
+the log-variance of its own error.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..data.scenes import render
+from ..models.autoencoder import AutoencoderKL
+from ..models.config import AutoencoderConfig
+from .basis import Basis, fit_basis
+from .optim import Optimiser
+from .state import TrainStep, generator_for, load_state, save_state
+
+LEVEL_CYCLE = ("easy", "free", "many", "free")
+BASIS_SEED, TRAIN_SEED, HELD_OUT_SEED = 11, 12, 13
+SMALLEST_LOGVAR = -10.0
+
+
+@dataclass(frozen=True)
+class AutoencoderTraining:
+    """How the autoencoder is trained.
+
+    Attributes:
+        steps: of each part.
+        crops: per step, `crop` pixels square.
+        noise: up to this much is added to the decoder's latents, so that it forgives the U-Net.
+    """
+
+    model: AutoencoderConfig
+    objects: tuple[str, ...]
+    steps: int = 2400
+    crops: int = 16
+    crop: int = 128
+    noise: float = 0.05
+    muon_lr: float = 0.02
+    adamw_lr: float = 2e-3
+    basis_pictures: int = 1500
+    warmup: int = 50
+    seed: int = 0
+
+
+def pictures(seed: int, start: int, count: int, objects: tuple[str, ...], level: str | None = None) -> Tensor:
+    """(count, 3, 256, 256) in [-1, 1] rendered pictures; levels take turns unless one is given."""
+    scenes = [
+        render(seed, i, level or LEVEL_CYCLE[i % len(LEVEL_CYCLE)], objects, held_out=None if level is None else False)
+        for i in range(start, start + count)
+    ]
+    return torch.stack([torch.from_numpy(s.pixels.copy()) for s in scenes]).permute(0, 3, 1, 2) / 127.5 - 1
+
+
+def basis_for(config: AutoencoderTraining, folder: Path) -> Basis:
+    """The basis, fitted once and kept in the folder."""
+    path = folder / "basis.safetensors"
+    if not path.exists():
+        images = pictures(BASIS_SEED, 0, config.basis_pictures, config.objects)
+        basis = fit_basis(images, config.model.embed_dim, config.model.downsampling_factor)
+        save_state(path, basis.tensors(), {"objects": list(config.objects)})
+    return Basis.from_tensors(load_state(path)[0])
+
+
+def rate(step: int, steps: int, warmup: int, last: float = 0.03) -> float:
+    """Learning-rate schedule: a short rise, then flat, then down to `last` over the last 40 %."""
+    rise = min(1.0, step / max(1, warmup))
+    fall = min(1.0, max(0.0, (steps - step) / (0.4 * steps)))
+    return rise * (last + (1 - last) * fall)
+
+
+def train_part(part: str, config: AutoencoderTraining, folder: Path, save_every: float = 120.0) -> Iterator[TrainStep]:
+    """Train "decoder" or "encoder", resuming from the folder's state if there is one."""
+    basis = basis_for(config, folder)
+    torch.manual_seed(config.seed)
+    net = AutoencoderKL(config.model).bfloat16().to(memory_format=torch.channels_last)
+    modules = {"decoder": (net.decoder, net.post_quant_conv), "encoder": (net.encoder, net.quant_conv)}[part]
+    prefixes = {"decoder": ("decoder.", "post_quant_conv."), "encoder": ("encoder.", "quant_conv.")}[part]
+    for module in modules:
+        module.train()
+    named = [(n, p) for n, p in net.named_parameters() if n.startswith(prefixes)]
+    optimiser = Optimiser(
+        named, muon_lr=config.muon_lr, adamw_lr=config.adamw_lr, smallest=16, ema_decay=0.999
+    )
+    path, done = folder / f"{part}.safetensors", 0
+    if path.exists():
+        tensors, info = load_state(path)
+        optimiser.load_state_dict(tensors)
+        done = info["step"]
+    started, first, saved = time.perf_counter(), done, time.perf_counter()
+    for step in range(done + 1, config.steps + 1):
+        images = _crops(config, step)
+        loss = (_decoder_loss if part == "decoder" else _encoder_loss)(net, basis, images, config, step)
+        loss.backward()
+        norm = optimiser.step(rate(step, config.steps, config.warmup))
+        if time.perf_counter() - saved > save_every or step == config.steps:
+            save_state(path, optimiser.state_dict(), {"step": step})
+            saved = time.perf_counter()
+        speed = (step - first) * config.crops / (time.perf_counter() - started)
+        yield TrainStep(part, step, step * config.crops, float(loss.detach()), norm, speed)
+
+
+def _crops(config: AutoencoderTraining, step: int) -> Tensor:
+    """(crops, 3, crop, crop): four of each fresh picture, on the grid of latents."""
+    count = max(1, config.crops // 4)
+    images = pictures(TRAIN_SEED, step * count, count, config.objects)
+    generator = generator_for(config.seed, step)
+    f = config.model.downsampling_factor
+    places = (images.shape[-1] - config.crop) // f + 1
+    found = []
+    for i in range(config.crops):
+        y, x = (int(v) * f for v in torch.randint(places, (2,), generator=generator))
+        found.append(images[i % count, :, y : y + config.crop, x : x + config.crop])
+    return torch.stack(found)
+
+
+def _decoder_loss(net: AutoencoderKL, basis: Basis, images: Tensor, config: AutoencoderTraining, step: int) -> Tensor:
+    z = basis.encode(images)
+    generator = generator_for(config.seed, step, 1)
+    noise = torch.randn(z.shape, generator=generator)
+    z = z + noise * config.noise * torch.rand((len(z), 1, 1, 1), generator=generator)
+    out = net.decoder(net.post_quant_conv(z.bfloat16().to(memory_format=torch.channels_last))).float()
+    return (out - images).abs().mean() + 0.5 * F.mse_loss(out, images) + 0.5 * _edges(out - images)
+
+
+def _edges(difference: Tensor) -> Tensor:
+    """Mean absolute gradient, over both directions."""
+    return difference.diff(dim=2).abs().mean() + difference.diff(dim=3).abs().mean()
+
+
+def _encoder_loss(net: AutoencoderKL, basis: Basis, images: Tensor, config: AutoencoderTraining, step: int) -> Tensor:
+    del config, step
+    z = basis.encode(images)
+    moments = net.quant_conv(net.encoder(images.bfloat16().to(memory_format=torch.channels_last))).float()
+    mean, logvar = moments.chunk(2, dim=1)
+    logvar = logvar.clamp(SMALLEST_LOGVAR, 4.0)
+    error = (mean - z).square()
+    # the likelihood teaches the log-variance alone: through the mean it would forgive where it is unsure
+    nll = 0.5 * (logvar + error.detach() / logvar.exp()).mean()
+    return error.mean() + 0.1 * (mean - z).abs().mean() + 0.02 * nll
+
+
+@torch.no_grad()
+def psnr_of_decoder(net: AutoencoderKL, basis: Basis, images: Tensor) -> tuple[float, float]:
+    """PSNR in dB on whole pictures, over all pixels: (linear decode, decoder)."""
+    z = basis.encode(images)
+    net = net.to(memory_format=torch.channels_last)
+    decoded = torch.cat([net.decode(part) for part in z.split(8)])
+    results = []
+    for candidate in (basis.decode(z), decoded):
+        error = ((candidate.clamp(-1, 1) - images) / 2).square().mean()
+        results.append(float(-10 * torch.log10(error)))
+    return results[0], results[1]

@@ -1,0 +1,94 @@
+"""The trainings this repository knows by name: `default`, the shipped model, and `small`, a proof of the same path."""
+
+from dataclasses import dataclass
+
+from ..data.scenes import COMMON_OBJECTS
+from ..models.config import AutoencoderConfig, RecommendedSettings, ScheduleConfig, TextConfig, UNetConfig
+from .autoencoder import AutoencoderTraining
+from .latent import LatentTraining, Phase
+
+VOCABULARY_SIZE = 1880
+POSITIONS = 32
+
+
+@dataclass(frozen=True)
+class Training:
+    """Everything that makes a model, apart from its name.
+
+    Attributes:
+        objects: what is drawn.
+        bpe_captions: how many captions the tokenizer is learned from.
+    """
+
+    name: str
+    objects: tuple[str, ...]
+    autoencoder: AutoencoderTraining
+    latent: LatentTraining
+    recommended: RecommendedSettings
+    bpe_captions: int = 6000
+
+
+_AUTOENCODER = AutoencoderConfig(
+    ch=16,
+    ch_mult=(1, 2, 4, 4, 8),
+    num_res_blocks=1,
+    attn_type="none",
+    resolution=256,
+    z_channels=16,
+    embed_dim=16,
+    num_groups=4,
+)
+_SCHEDULE = ScheduleConfig(zero_terminal_snr=True)
+_RECOMMENDED = RecommendedSettings(
+    steps=20, sampler="dpmpp_2m", cfg_scale=3.0, cfg_rescale=0.7, width=256, height=256
+)
+
+
+def _unet(model_channels: int, context_dim: int) -> UNetConfig:
+    return UNetConfig(
+        in_channels=16,
+        out_channels=16,
+        model_channels=model_channels,
+        channel_mult=(1, 2),
+        num_res_blocks=1,
+        attention_resolutions=(2,),
+        num_heads=-1,
+        num_head_channels=32,
+        context_dim=context_dim,
+        num_groups=8,
+    )
+
+
+def _text(width: int, layers: int) -> TextConfig:
+    return TextConfig(
+        vocab_size=VOCABULARY_SIZE,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=width // 64,
+        max_position_embeddings=POSITIONS,
+        bos_token_id=VOCABULARY_SIZE - 2,
+        eos_token_id=VOCABULARY_SIZE - 1,
+        pad_token_id=VOCABULARY_SIZE - 1,
+        tokenizer="embedded",
+    )
+
+
+DEFAULT = Training(
+    name="default",
+    objects=COMMON_OBJECTS,
+    autoencoder=AutoencoderTraining(_AUTOENCODER, COMMON_OBJECTS, steps=2400),
+    latent=LatentTraining(
+        unet=_unet(96, 256),
+        text=_text(256, 2),
+        schedule=_SCHEDULE,
+        phases=(
+            Phase(until=3200, shares={"easy": 1.0}, chunks=10, object_weight=3.0),
+            Phase(until=4800, shares={"easy": 0.5, "free": 0.5}, chunks=8, object_weight=2.0),
+            Phase(until=6400, shares={"easy": 0.5, "free": 0.25, "many": 0.25}, chunks=8, object_weight=2.0),
+        ),
+    ),
+    recommended=_RECOMMENDED,
+)
+
+TRAININGS: dict[str, Training] = {"default": DEFAULT}

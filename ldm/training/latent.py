@@ -1,0 +1,207 @@
+"""Training of text encoder and U-Net together, on cached latents.
+
+v-prediction; every batch has its timesteps spread evenly; the object's cells weigh more than the background's;
+one caption in ten is replaced with the empty one, which is what guidance needs.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ..diffusion.schedule import NoiseSchedule, build_schedule
+from ..models.config import ScheduleConfig, TextConfig, UNetConfig
+from ..models.text import CLIPTextEmbedder
+from ..models.unet import UNetModel
+from .cache import Batch, Cache
+from .optim import Optimiser
+from .state import TrainStep, generator_for, load_state, save_state
+
+ADAMW_ONLY = ("embedding", "input_blocks.0.0", "out.2", "time_embed")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of the curriculum.
+
+    Attributes:
+        until: the phase ends when so many steps are made.
+        shares: level -> share of the pictures.
+        chunks: of each level that are drawn from.
+        object_weight: of the loss in an object's cells, relative to 1 elsewhere.
+    """
+
+    until: int
+    shares: dict[str, float]
+    chunks: int
+    object_weight: float = 2.0
+
+
+@dataclass(frozen=True)
+class LatentTraining:
+    """How text encoder and U-Net are trained.
+
+    Attributes:
+        batch: pictures per step.
+        phases: the curriculum, in order.
+        decay: share of all steps, at the end, over which the learning rate falls to 3 %.
+        dropout: share of captions replaced with the empty one.
+    """
+
+    unet: UNetConfig
+    text: TextConfig
+    schedule: ScheduleConfig
+    phases: tuple[Phase, ...]
+    batch: int = 64
+    muon_lr: float = 0.02
+    adamw_lr: float = 1e-3
+    warmup: int = 100
+    decay: float = 0.2
+    dropout: float = 0.1
+    ema_decay: float = 0.9995
+    seed: int = 0
+
+    @property
+    def steps(self) -> int:
+        """Of the whole curriculum."""
+        return self.phases[-1].until
+
+    def phase(self, step: int) -> Phase:
+        """The phase that step number `step`, from 1, belongs to."""
+        return next(p for p in self.phases if step <= p.until)
+
+    def rate(self, step: int) -> float:
+        """Scale of the learning rates."""
+        rise = min(1.0, step / max(1, self.warmup))
+        fall = min(1.0, max(0.0, (self.steps - step) / (self.decay * self.steps)))
+        return rise * (0.03 + 0.97 * fall)
+
+
+@dataclass(eq=False)
+class Networks:
+    """What is trained: the pair, in the dtype it computes in."""
+
+    unet: UNetModel
+    text: CLIPTextEmbedder
+    schedule: NoiseSchedule = field(repr=False)
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Under the names a checkpoint gives them."""
+        for prefix, module in (("model.diffusion_model.", self.unet), ("cond_stage_model.", self.text)):
+            for name, p in module.named_parameters():
+                yield prefix + name, p
+
+
+def build(config: LatentTraining, cache: Cache, dtype: torch.dtype = torch.bfloat16) -> Networks:
+    """Fresh networks, a function of the seed; the last layers start at zero, as the originals' do."""
+    torch.manual_seed(config.seed)
+    unet = UNetModel(config.unet)
+    zero_last_layers(unet)
+    text = CLIPTextEmbedder(config.text, cache.tokenizer)
+    schedule = build_schedule(
+        n_steps=config.schedule.n_steps,
+        betas=config.schedule.betas,
+        linear_start=config.schedule.linear_start,
+        linear_end=config.schedule.linear_end,
+        zero_terminal_snr=config.schedule.zero_terminal_snr,
+    )
+    unet = unet.to(dtype).to(memory_format=torch.channels_last)
+    return Networks(unet.train(), text.to(dtype).train(), schedule)
+
+
+@torch.no_grad()
+def zero_last_layers(unet: UNetModel) -> None:
+    """Residual branches and the output start at zero (CompVis's `zero_module`)."""
+    for name, p in unet.named_parameters():
+        if any(word in name for word in (".out_layers.3.", "proj_out.")) or name.startswith("out.2."):
+            p.zero_()
+
+
+def train(
+    config: LatentTraining, cache: Cache, folder: Path, save_every: float = 150.0
+) -> Iterator[TrainStep]:
+    """Train, resuming from the folder's state if there is one; same bits as if it had never stopped."""
+    networks = build(config, cache)
+    optimiser = Optimiser(
+        networks.named_parameters(),
+        muon_lr=config.muon_lr,
+        adamw_lr=config.adamw_lr,
+        smallest=32,
+        adamw_only=ADAMW_ONLY,
+        ema_decay=config.ema_decay,
+    )
+    path, done = folder / "latent.safetensors", 0
+    if path.exists():
+        tensors, info = load_state(path)
+        optimiser.load_state_dict(tensors)
+        done = info["step"]
+    empty = torch.tensor(cache.tokenizer.ids(""))
+    started = saved = time.perf_counter()
+    for step in range(done + 1, config.steps + 1):
+        phase, generator = config.phase(step), generator_for(config.seed, step)
+        batch = cache.batch(phase.shares, phase.chunks, config.batch, generator)
+        loss = loss_of(networks, batch, config, phase.object_weight, empty, generator)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = optimiser.step(config.rate(step))
+        if time.perf_counter() - saved > save_every or step == config.steps:
+            save_state(path, optimiser.state_dict(), {"step": step})
+            saved = time.perf_counter()
+        speed = (step - done) * config.batch / (time.perf_counter() - started)
+        yield TrainStep("latent", step, step * config.batch, float(loss.detach()), norm, speed)
+
+
+def loss_of(
+    networks: Networks,
+    batch: Batch,
+    config: LatentTraining,
+    object_weight: float,
+    empty: Tensor,
+    generator: torch.Generator,
+) -> Tensor:
+    """Mean squared error of v, weighted by cell.
+
+    Source: Salimans & Ho 2022 (arXiv:2202.00512), appendix D; evenly spread timesteps, Kingma et al. 2021
+    (arXiv:2107.00630), appendix I.1.
+    """
+    size = len(batch.latents)
+    n_steps = len(networks.schedule)
+    spread = (torch.randperm(size, generator=generator) + torch.rand(size, generator=generator)) / size
+    t = (spread * n_steps).long().clamp(max=n_steps - 1)
+    noise = torch.randn(batch.latents.shape, generator=generator)
+    dropped = torch.rand(size, generator=generator) < config.dropout
+    ids = torch.where(dropped[:, None], empty[None], batch.ids)
+    alphas = networks.schedule.alphas_cumprod[t].float()[:, None, None, None]
+    x = alphas.sqrt() * batch.latents + (1 - alphas).sqrt() * noise
+    v = alphas.sqrt() * noise - (1 - alphas).sqrt() * batch.latents
+    dtype = networks.unet.dtype
+    context = networks.text.encode_ids(ids)
+    on_cpu = x.device.type == "cpu"
+    # the CPU's fused kernel is slow backwards: with it a step takes a third longer
+    with sdpa_kernel(SDPBackend.MATH) if on_cpu else nullcontext():
+        output = networks.unet(x.to(dtype).to(memory_format=torch.channels_last), t, context)
+    weight = 1 + (object_weight - 1) * batch.masks  # (B, 1, H, W)
+    return ((output.float() - v).square() * weight).mean() / weight.mean()
+
+
+@torch.no_grad()
+def x0_errors(
+    networks: Networks, batch: Batch, timesteps: tuple[int, ...] = (150, 400, 600, 750, 900)
+) -> dict[int, float]:
+    """Mean squared error of the predicted x0 per timestep; 1 is what a constant prediction gives."""
+    found = {}
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(batch.latents.shape, generator=generator)
+    context = networks.text.encode_ids(batch.ids)
+    for timestep in timesteps:
+        alpha = float(networks.schedule.alphas_cumprod[timestep])
+        x = alpha**0.5 * batch.latents + (1 - alpha) ** 0.5 * noise
+        t = torch.full((len(x),), timestep)
+        v = networks.unet(x.to(networks.unet.dtype), t, context)
+        x0 = alpha**0.5 * x - (1 - alpha) ** 0.5 * v.float()  # type: ignore[union-attr]
+        found[timestep] = float((x0 - batch.latents).square().mean())
+    return found

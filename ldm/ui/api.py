@@ -1,0 +1,183 @@
+"""The public endpoints: /generate, /roundtrip and /steps, for programs.
+
+Parameters carry the names of `Settings`.  The widgets behind them are plain and without ranges, so that what
+is wrong is refused by `Settings`, in its own words, and not by a widget.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from .. import roundtrip as trips
+from .. import run_file
+from ..errors import SettingsError
+from ..images import open_image
+from ..settings import Settings
+from ..views.predictions import lane
+from . import files
+from .events import shows_errors
+from .report import metrics
+from .shared import App
+from .tabs.roundtrip import checked_seed
+
+PUBLIC: dict[str, Any] = {"api_visibility": "public", "concurrency_limit": None, "show_progress": "hidden"}
+
+
+def build(app: App) -> None:
+    """Lay out hidden widgets and bind the endpoints to them."""
+    with gr.Row(visible=False):
+        _generate(app)
+        _roundtrip(app)
+        _steps(app)
+
+
+def _generate(app: App) -> None:
+    best = app.engine.model.config.recommended
+    given = {
+        "prompt": gr.Textbox(label="prompt"),
+        "negative_prompt": gr.Textbox("", label="negative_prompt"),
+        "steps": gr.Number(best.steps, label="steps"),
+        "sampler": gr.Textbox(best.sampler, label="sampler"),
+        "spacing": gr.Textbox(Settings.spacing, label="spacing"),
+        "final_sigma": gr.Textbox(Settings.final_sigma, label="final_sigma"),
+        "cfg_scale": gr.Number(best.cfg_scale, label="cfg_scale"),
+        "cfg_rescale": gr.Number(best.cfg_rescale, label="cfg_rescale"),
+        "eta": gr.Number(None, label="eta"),
+        "seed": gr.Number(Settings.seed, label="seed"),
+        "batch_size": gr.Number(Settings.batch_size, label="batch_size"),
+        "width": gr.Number(best.width, label="width"),
+        "height": gr.Number(best.height, label="height"),
+    }
+    pictures = gr.File(label="pictures", file_count="multiple")
+    outputs = [pictures, gr.Number(label="seed_used", precision=0), gr.Textbox(label="run_id")]
+
+    def generate(  # noqa: PLR0913 - the names are the interface
+        prompt: str,
+        negative_prompt: str,
+        steps: float,
+        sampler: str,
+        spacing: str,
+        final_sigma: str,
+        cfg_scale: float,
+        cfg_rescale: float,
+        eta: float | None = None,
+        seed: float = 0,
+        batch_size: float = 1,
+        width: float = 256,
+        height: float = 256,
+        request: gr.Request | None = None,
+    ) -> Iterator[tuple[list[str], int, str]]:
+        """Draw pictures from a prompt with the latent diffusion model.
+
+        Args:
+            prompt: text the picture should match.
+            negative_prompt: text guidance pushes away from.
+            steps: denoising steps, 1 to 1000.
+            sampler: dpmpp_2m, ddim, ddpm, euler, euler_ancestral or heun.
+            spacing: trailing, leading or linspace.
+            final_sigma: zero or first_timestep.
+            cfg_scale: classifier-free guidance; 1 is off.
+            cfg_rescale: 0 to 1, how much of the contrast that guidance adds is taken back.
+            eta: fresh noise per step, 0 to 1; none is the sampler's own choice.
+            seed: 0 to 4294967295; picture i of a batch has seed + i.
+            batch_size: pictures, 1 to 16.
+            width: pixels, a multiple of what the model needs.
+            height: pixels, a multiple of what the model needs.
+
+        Returns:
+            The pictures as PNG files that carry their settings, the seed used, and the run's id for /steps.
+        """
+        settings = Settings(
+            prompt, negative_prompt, steps, sampler, spacing, final_sigma, cfg_scale, cfg_rescale, eta,
+            seed=seed, batch_size=batch_size, width=width, height=height,
+        )  # type: ignore[arg-type]  # fmt: skip
+        run_id = app.engine.start(settings, _caller(request))
+        try:
+            for run in app.engine.follow(run_id):
+                made = [] if run.trace is None else [str(path) for path in files.pictures(run_id, run.trace)]
+                yield made, settings.seed, run_id
+        finally:
+            app.engine.stop(run_id)  # nothing, once the run is over; a client that left wants no picture
+
+    gr.Button().click(shows_errors(generate), list(given.values()), outputs, api_name="generate", **PUBLIC)
+
+
+def _roundtrip(app: App) -> None:
+    given = [
+        gr.File(label="image", type="filepath"),
+        gr.Textbox("pad", label="policy"),
+        gr.Checkbox(False, label="sample"),
+        gr.Number(0, label="seed"),
+    ]
+    outputs = [gr.Image(label="reconstruction", format="png", type="filepath"), gr.JSON(label="metrics")]
+
+    def roundtrip(
+        image: str, policy: str, sample: bool, seed: float, request: gr.Request | None = None
+    ) -> tuple[str, dict[str, Any]]:
+        """Send a picture through the autoencoder and back, and measure what was lost.
+
+        Args:
+            image: a picture file.
+            policy: pad or crop, for sides that are no multiple of what the autoencoder needs.
+            sample: decode a sample of what the encoder says instead of its mean.
+            seed: of that sample.
+
+        Returns:
+            The reconstruction, and psnr (null for equal pictures), ssim, mae and what was done to the picture.
+        """
+        if not isinstance(image, str):
+            raise SettingsError(f"image must be a picture file, got {image!r}.")
+        if not isinstance(sample, bool):
+            raise SettingsError(f"sample must be true or false, got {sample!r}.")
+        travels = partial(
+            trips.roundtrip, image=open_image(image), policy=policy, sample=sample, seed=checked_seed(seed)
+        )
+        trip = app.engine.call(travels, _caller(request))
+        path = files.folder(files.fresh_key()) / "reconstruction.png"
+        trip.reconstruction.save(path)
+        return str(path), metrics(trip)
+
+    gr.Button().click(shows_errors(roundtrip), given, outputs, api_name="roundtrip", **PUBLIC)
+
+
+def _steps(app: App) -> None:
+    asked = gr.Textbox(label="run_id")
+    outputs = [gr.File(label="run_file"), gr.File(label="frames", file_count="multiple")]
+
+    def steps(run_id: str) -> tuple[str, list[str]]:
+        """Every step of a run.
+
+        Args:
+            run_id: as /generate returned it.
+
+        Returns:
+            The run file (.safetensors), and the predicted picture x0 of each step as PNG files.
+        """
+        trace = app.engine.trace(run_id)
+        path = files.folder(run_id) / f"{files.stem(trace)}.safetensors"
+        run_file.save(trace, path)
+        return str(path), _frames(app, run_id)
+
+    gr.Button().click(shows_errors(steps), asked, outputs, api_name="steps", **PUBLIC)
+
+
+def _frames(app: App, run_id: str) -> list[str]:
+    """The predicted pictures of a run, one per step, as files."""
+    trace = app.engine.trace(run_id)
+    paths = []
+    for i, step in enumerate(trace.steps):  # one at a time: a long run of large pictures fits in no memory
+        [image] = lane(replace(trace, steps=(step,)), "x0", app.engine.model.preview_decode)
+        path = files.folder(run_id) / f"x0-{i:04d}.png"
+        image.save(path)
+        paths.append(str(path))
+    return paths
+
+
+def _caller(request: gr.Request | None) -> str:
+    """Who calls, for the limit of works per caller."""
+    session = getattr(request, "session_hash", None)
+    host = getattr(getattr(request, "client", None), "host", None)
+    return f"api {session or host}"

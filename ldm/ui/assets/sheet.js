@@ -1,0 +1,21 @@
+const show = () => {
+  const runs = props.value || [];
+  element.querySelector('.sheet').hidden = runs.length === 0;
+  element.querySelector('.strip').replaceChildren(...runs.map((run) => {
+    const button = document.createElement('button'), image = document.createElement('img');
+    button.type = 'button';
+    image.src = run.src;
+    image.alt = `${run.prompt}, seed ${run.seed}`;
+    button.title = image.alt;
+    button.append(image);
+    if (run.count > 1) {
+      const many = document.createElement('span');
+      many.textContent = run.count;
+      button.append(many);
+    }
+    button.addEventListener('click', () => trigger('pick', { run: run.run }));
+    return button;
+  }));
+};
+watch('value', show);
+show();

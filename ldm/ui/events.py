@@ -1,0 +1,55 @@
+"""What every handler needs: errors as sentences on the page, and who is asking."""
+
+import functools
+import inspect
+import logging
+import secrets
+from collections.abc import Callable, Iterator
+from typing import Any, ParamSpec, TypeVar, cast
+
+import gradio as gr
+
+from ..errors import LdmError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
+"""For the page's own events.  Work is queued by the engine, so gradio may start any number of them."""
+
+
+def shows_errors(handler: Callable[P, T]) -> Callable[P, T]:
+    """Turn an `LdmError` into the sentence that gradio shows; anything else is logged and admitted."""
+
+    @functools.wraps(handler)
+    def stream(*args: P.args, **kwargs: P.kwargs) -> Iterator[Any]:
+        try:
+            yield from cast(Iterator[Any], handler(*args, **kwargs))
+        except Exception as error:
+            raise as_message(error) from error
+
+    @functools.wraps(handler)
+    def once(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return handler(*args, **kwargs)
+        except Exception as error:
+            raise as_message(error) from error
+
+    return cast(Callable[P, T], stream) if inspect.isgeneratorfunction(handler) else once
+
+
+def as_message(error: Exception) -> gr.Error:
+    """The error as the page shows it."""
+    if isinstance(error, gr.Error):
+        return error
+    if isinstance(error, LdmError):
+        return gr.Error(str(error), title="", print_exception=False)
+    log.error("a handler failed", exc_info=error)
+    return gr.Error(f"Something broke inside: {type(error).__name__}. The program's log says more.", title="")
+
+
+def owner_of(token: object) -> str:
+    """The browser's own secret, or a new one; runs are listed to nobody else."""
+    if isinstance(token, str) and 16 <= len(token) <= 64:
+        return token
+    return secrets.token_urlsafe(16)

@@ -1,0 +1,58 @@
+"""Files the page shows and hands out.  They lie in gradio's own folder, which sweeps itself."""
+
+import base64
+import hashlib
+import io
+import re
+import secrets
+from pathlib import Path
+from typing import Any
+
+from gradio.data_classes import FileData
+from gradio.utils import get_upload_folder
+from PIL import Image
+
+from .. import png
+from ..trace import Trace
+
+
+def folder(key: str) -> Path:
+    """A folder of its own for whatever belongs to `key`; its name does not give the key away."""
+    path = Path(get_upload_folder()) / hashlib.sha256(f"darkroom {key}".encode()).hexdigest()[:32]
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def fresh_key() -> str:
+    """A key nobody else has."""
+    return secrets.token_urlsafe(16)
+
+
+def stem(trace: Trace) -> str:
+    """A file name from the prompt: "a red apple" with seed 7 gives "a-red-apple-seed7"."""
+    words = re.sub(r"[^a-z0-9]+", "-", trace.settings.prompt.lower()).strip("-")[:48].strip("-")
+    return f"{words or 'picture'}-seed{trace.settings.seed}"
+
+
+def pictures(run_id: str, trace: Trace) -> list[Path]:
+    """The pictures of a run as PNGs that carry their settings, written once."""
+    paths = []
+    for i, image in enumerate(trace.images):
+        alone = png.settings_of_image(trace.settings, i)
+        path = folder(run_id) / f"{stem(trace).rsplit('-seed', 1)[0]}-seed{alone.seed}.png"
+        if not path.exists():
+            png.save(image, path, alone, trace.model_name)
+        paths.append(path)
+    return paths
+
+
+def served(path: Path) -> dict[str, Any]:
+    """`path` as the page gets it: gradio adds the URL."""
+    return FileData(path=str(path), orig_name=path.name).model_dump()
+
+
+def data_url(image: Image.Image, quality: int = 85) -> str:
+    """A JPEG inside a URL: the quickest way to show a preview that is gone in a tenth of a second."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,75 @@
+"""The scrubber: every step of a run on one sheet of pictures, so that a flip asks no server."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from ..settings import Settings
+from ..trace import Trace
+from ..views.curves import curves
+from ..views.layout import atlas
+from ..views.predictions import LANES, Decode, lane
+from . import files
+from .parts import part
+
+DEFAULT_LANES = ("x_t", "x0", "eps")
+QUICK, FULL = "the quick linear preview", "the autoencoder"
+
+
+def build_scrubber() -> gr.HTML:
+    """The component; give it a `scrubber_value`."""
+    return part("scrubber", None)
+
+
+def scrubber_value(
+    run_id: str, trace: Trace, lanes: Sequence[str], decode: Decode, decoder: str, picture: int = 0
+) -> dict[str, Any]:
+    """What the scrubber shows of a run.
+
+    Args:
+        lanes: keys of LANES.
+        decode: latents to pictures; `decoder` says in words what it is.
+        picture: which one of the batch.
+    """
+    sheet, columns, rows = atlas([lane(trace, name, decode, picture) for name in lanes])
+    name = hashlib.sha256(sheet).hexdigest()[:16]
+    path = files.folder(run_id) / f"steps-{name}.jpg"
+    path.write_bytes(sheet)
+    numbers = curves(trace, picture)
+    settings = trace.settings
+    return {
+        "key": hashlib.sha256(run_id.encode()).hexdigest(),
+        "prompt": settings.prompt,
+        "facts": facts(trace.model_name, settings, picture),
+        "atlas": files.served(path),
+        "columns": columns,
+        "rows": rows,
+        "steps": len(trace.steps),
+        "width": settings.width,
+        "height": settings.height,
+        "lanes": [{"name": n, "title": LANES[n][0], "how": how_drawn(n, decoder)} for n in lanes],
+        "sigma": numbers["sigma"],
+        "sigma_next": [step.sigma_next for step in trace.steps],
+        "timestep": numbers["timestep"],
+        "curves": [
+            {"title": "Noise level sigma (logarithmic)", "values": numbers["sigma"], "log": True},
+            {"title": "Change of x0, share of its size", "values": numbers["relative_change"], "log": False},
+            {"title": "How much the prompt moves x0", "values": numbers["guidance"], "log": False},
+        ],
+    }
+
+
+def how_drawn(name: str, decoder: str) -> str:
+    """How a lane was made visible, for its label."""
+    how = LANES[name][1]
+    return how if how.startswith("not decoded") else f"{how} by {decoder}"
+
+
+def facts(model_name: str, settings: Settings, picture: int) -> str:
+    """The run in one line."""
+    return (
+        f"{model_name}, seed {settings.seed + picture}, {settings.sampler}, cfg_scale {settings.cfg_scale:g}, "
+        f"{settings.width} x {settings.height}"
+    )

@@ -1,0 +1,118 @@
+"""Serving the page: what stands before gradio, and what `launch` is told."""
+
+import json
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import unquote
+
+import gradio as gr
+from starlette.middleware import Middleware
+
+from ..engine import Engine
+from .theme import STYLESHEET, theme
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Message, Receive, Send], Awaitable[None]]
+
+MAX_UPLOAD = "64mb"
+MAX_BODY = 80 * 2**20  # bytes of one request: an upload and what is around it
+MAX_CALL = 4 * 2**20  # of one that is no upload; files come as uploads, not inside JSON
+HEADERS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "content-security-policy": (
+        "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+        "style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'self'"
+    ),
+}
+
+
+class Guard:
+    """Answers /healthz, refuses what gradio would do for anybody, and names what the page may load.
+
+    Refused: fetching other servers' files through ours (`/file=http...`), and calls that go around the queue.
+    """
+
+    def __init__(self, app: ASGIApp, engine: Engine) -> None:
+        self._app = app
+        self._engine = engine
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path = unquote(unquote(scope["path"]))
+        if path.rstrip("/").endswith("/healthz"):
+            state = {
+                "status": "ok",
+                "checkpoint": self._engine.model.name,
+                "device": str(self._engine.model.device),
+            }
+            await _answer(send, 200, state)
+        elif _is_fetch(path):
+            await _answer(send, 403, {"detail": "This server fetches no other server's files."})
+        elif _length(scope) > (MAX_BODY if path.rstrip("/").endswith("/upload") else MAX_CALL):
+            await _answer(send, 413, {"detail": f"A request may have at most {MAX_UPLOAD}."})
+        else:
+            await self._app(scope, receive, _with_headers(send))
+
+
+def launch(
+    page: gr.Blocks, engine: Engine, host: str | None = None, port: int | None = None, **more: bool
+) -> None:
+    """Serve until interrupted.
+
+    Args:
+        host, port: None leaves them to gradio and its environment variables.
+        more: for gradio's own `launch`.
+    """
+    given = {"server_name": host, "server_port": port, **more}
+    page.queue(api_open=False, max_size=64, default_concurrency_limit=8).launch(
+        **{key: value for key, value in given.items() if value is not None},
+        theme=theme(),
+        css_paths=STYLESHEET,
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        max_file_size=MAX_UPLOAD,
+        max_threads=100,  # a follower holds one, asleep
+        app_kwargs={"middleware": [Middleware(Guard, engine=engine)]},
+    )
+
+
+def on_a_space() -> bool:
+    """Whether this is a Hugging Face Space, whose page lies in a frame with scripts of its own."""
+    return os.environ.get("SYSTEM") == "spaces"
+
+
+def _is_fetch(path: str) -> bool:
+    _, found, wanted = path.partition("file=")
+    return bool(found) and wanted.lstrip("/ ").lower().startswith(("http:", "https:"))
+
+
+def _length(scope: Message) -> int:
+    sizes = [value for name, value in scope["headers"] if name == b"content-length"]
+    return int(sizes[0]) if sizes and sizes[0].isdigit() else 0
+
+
+async def _answer(send: Send, status: int, body: dict[str, Any]) -> None:
+    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps(body).encode()})
+
+
+def _with_headers(send: Send) -> Send:
+    kept = {name: value for name, value in HEADERS.items() if not (on_a_space() and "security" in name)}
+
+    async def sends(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            there = {name.lower() for name, _ in message.get("headers", [])}
+            extra = [(k.encode(), v.encode()) for k, v in kept.items() if k.encode() not in there]
+            message = {**message, "headers": [*message.get("headers", []), *extra]}
+        await send(message)
+
+    return sends

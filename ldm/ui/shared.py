@@ -1,0 +1,34 @@
+"""What the tabs share: the engine, who is looking, and which run they look at."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ..engine import Engine
+from . import files
+
+
+@dataclass(frozen=True, eq=False)
+class App:
+    """Handed to every tab's `build`.
+
+    Attributes:
+        page: for what happens when it loads.
+        owner: the browser's secret, kept by the browser, so that a refreshed page finds its runs.
+        run: id of the run in the tray.
+        saver: a file given to it is saved by the browser.
+        tabs: to go to another one.
+    """
+
+    engine: Engine
+    page: gr.Blocks
+    owner: gr.BrowserState
+    run: gr.State
+    saver: gr.HTML
+    tabs: gr.Tabs
+
+    def save(self, path: Path) -> dict[str, Any]:
+        """The saver's value that hands `path` to the browser."""
+        return {"file": files.served(path), "n": path.stat().st_mtime_ns}

@@ -1,0 +1,161 @@
+"""Prompt to image: write, watch the picture come up, stop, keep, look back."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from ... import png
+from ...engine import Run
+from ...settings import MAX_PROMPT
+from .. import controls, words
+from ..controls import Controls
+from ..events import PRIVATE, owner_of, shows_errors
+from ..parts import part
+from ..shared import App
+from ..tray import build_sheet, build_tray, sheet_value, tray_value
+
+TITLE = "Prompt to image"
+ID = "prompt"
+Updates = dict[Any, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """The widgets of this tab, and what happens to them."""
+
+    app: App
+    asks: Controls
+    go: gr.Button
+    stop: gr.Button
+    chips: gr.HTML
+    tray: gr.HTML
+    see: gr.Button
+    reuse: gr.Button
+    sheet: gr.HTML
+    dropped: gr.File
+
+    @property
+    def outputs(self) -> list[Any]:
+        """What a run changes."""
+        buttons = [self.go, self.stop, self.see, self.reuse]
+        return [self.app.owner, self.app.run, self.tray, self.sheet, *buttons, self.asks.of["seed"]]
+
+    def show(self, run: Run, owner: str) -> Updates:
+        """A run as it stands."""
+        updates: Updates = {self.tray: tray_value(run), self.app.run: run.id}
+        if run.over or run.step == 0:
+            updates[self.sheet] = sheet_value(self.app.engine.runs(owner))
+            updates |= {
+                self.go: gr.update(interactive=run.over),
+                self.stop: gr.update(interactive=not run.over),
+            }
+            there = run.trace is not None
+            updates |= {button: gr.update(interactive=there) for button in (self.see, self.reuse)}
+        return updates
+
+    def follow(self, run_id: str, owner: str) -> Iterator[Updates]:
+        """A run until it is over; the buttons come back whatever happens."""
+        try:
+            for run in self.app.engine.follow(run_id):
+                yield self.show(run, owner)
+        except Exception:
+            yield {self.go: gr.update(interactive=True), self.stop: gr.update(interactive=False)}
+            raise
+
+    def draw(self, values: Updates) -> Iterator[Updates]:
+        """Start what the page asks for, and follow it."""
+        owner = owner_of(values[self.app.owner])
+        settings = self.asks.read(values)
+        run_id = self.app.engine.start(settings, owner)
+        yield {self.app.owner: owner, self.app.run: run_id, self.asks.of["seed"]: settings.seed}
+        yield from self.follow(run_id, owner)
+
+    def welcome(self, token: object) -> Iterator[Updates]:
+        """A refreshed page finds its run again: one in progress goes on, else the last one is shown."""
+        owner = owner_of(token)
+        runs = self.app.engine.runs(owner)
+        yield {self.app.owner: owner, self.sheet: sheet_value(runs)}
+        if runs:
+            yield from self.follow(runs[0].id, owner)
+
+    def pick(self, token: object, event: gr.EventData) -> Iterator[Updates]:
+        """Show a run of the contact sheet."""
+        yield from self.follow(str(event.run), owner_of(token))
+
+    def reuse_settings(self, run_id: str) -> Updates:
+        """Ask again for what made the picture in the tray."""
+        return self.asks.write(self.app.engine.trace(run_id).settings)
+
+    def restore(self, path: str | None) -> Updates:
+        """Ask again for what made a PNG."""
+        if path is None:
+            return {}
+        settings, model_name = png.read(path)
+        here = self.app.engine.model.name
+        if model_name and model_name != here:
+            gr.Info(f"The picture was made by {model_name}; this is {here}.", title="")
+        return self.asks.write(settings)
+
+    def example(self, event: gr.EventData) -> str:
+        """The prompt that was clicked."""
+        return str(event.text)[:MAX_PROMPT]
+
+    def put(self, prompt: str | None, event: gr.EventData) -> str:
+        """The prompt with the word that was clicked."""
+        vocabulary = self.app.engine.model.config.vocabulary
+        return words.put(str(prompt or ""), str(event.text)[:MAX_PROMPT], vocabulary)
+
+
+def build(app: App) -> None:
+    """Lay out the tab and wire it."""
+    model = app.engine.model
+    with gr.Tab(TITLE, id=ID), gr.Row(elem_id="darkroom"):
+        with gr.Column(elem_id="words"):
+            prompts = controls.prompts(model)
+            with gr.Row(elem_classes="ld-go"):
+                go = gr.Button("Generate", variant="primary", elem_id="generate", scale=3)
+                stop = gr.Button(
+                    "Stop", variant="stop", elem_id="stop", interactive=False, scale=1, min_width=90
+                )
+            chips = part(
+                "chips", {"examples": list(model.config.examples), "vocabulary": model.config.vocabulary}
+            )
+        with gr.Column(elem_id="tray"):
+            tray = build_tray()
+            with gr.Row(elem_classes="ld-go"):
+                see = gr.Button("See the steps", elem_id="see-steps", interactive=False)
+                reuse = gr.Button("Use its settings", elem_id="reuse", interactive=False)
+            sheet = build_sheet()
+        with gr.Column(elem_id="settings"):
+            asks = controls.settings(model, prompts)
+            dropped = gr.File(
+                label="Drop a PNG made here to get its settings back",
+                type="filepath",
+                height=92,
+                elem_id="settings-png",
+            )
+    wire(Page(app, asks, go, stop, chips, tray, see, reuse, sheet, dropped))
+
+
+def wire(page: Page) -> None:
+    """Which event calls what."""
+    app, asks, prompt = page.app, page.asks, page.asks.of["prompt"]
+    inputs = {app.owner, *asks.inputs}
+    runs = [
+        event(shows_errors(page.draw), inputs, page.outputs, **PRIVATE)
+        for event in (page.go.click, prompt.submit)
+    ]
+    runs.append(app.page.load(shows_errors(page.welcome), app.owner, page.outputs, **PRIVATE))
+    page.stop.click(shows_errors(app.engine.stop), app.run, None, **PRIVATE)
+    # the run goes on, only this page looks elsewhere; its tile leads back to it
+    page.sheet.pick(
+        shows_errors(page.pick), app.owner, page.outputs, cancels=runs, trigger_mode="always_last", **PRIVATE
+    )
+    page.chips.example(page.example, None, prompt, **PRIVATE)
+    page.chips.word(page.put, prompt, prompt, **PRIVATE)
+    asks.of["sampler"].input(controls.on_sampler, asks.of["sampler"], asks.of["eta"], **PRIVATE)
+    page.reuse.click(shows_errors(page.reuse_settings), app.run, list(asks.inputs), **PRIVATE)
+    page.dropped.upload(shows_errors(page.restore), page.dropped, list(asks.inputs), **PRIVATE)
+    page.see.click(lambda: gr.Tabs(selected="denoising"), None, app.tabs, **PRIVATE)

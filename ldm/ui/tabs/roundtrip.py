@@ -1,0 +1,217 @@
+"""Round trip: any picture through the autoencoder and back, with what that cost it."""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from ... import roundtrip as trips
+from ...errors import LdmError
+from ...generation import run
+from ...images import open_image
+from ...latent_diffusion import LatentDiffusion
+from ...settings import Settings
+from ...views.latents import channel_maps, error_map
+from .. import files
+from ..events import PRIVATE, owner_of, shows_errors
+from ..parts import part
+from ..report import report_value
+from ..shared import App
+
+TITLE = "Round trip"
+ID = "roundtrip"
+MEAN, SAMPLE = "mean", "sample"
+LATENTS = "latents.safetensors"
+Updates = dict[Any, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """The widgets of this tab, and what happens to them.
+
+    Attributes:
+        source: path of the picture on show.
+        place: key of the folder where its files lie.
+    """
+
+    app: App
+    upload: gr.File
+    newest: gr.Button
+    example: gr.Button
+    policy: gr.Radio
+    take: gr.Radio
+    seed: gr.Number
+    slider: gr.ImageSlider
+    report: gr.HTML
+    download: gr.Button
+    source: gr.State
+    place: gr.State
+
+    @property
+    def options(self) -> list[Any]:
+        """How to travel, and who does."""
+        return [self.policy, self.take, self.seed, self.app.owner]
+
+    @property
+    def outputs(self) -> list[Any]:
+        """What a round trip changes."""
+        return [self.slider, self.report, self.source, self.place, self.download]
+
+    def travel(self, path: str | None, policy: str, take: str, seed: float | None, token: object) -> Updates:
+        """A picture there and back."""
+        if path is None:
+            return {}
+        travels = partial(
+            trips.roundtrip,
+            image=open_image(path),
+            policy=policy,
+            sample=take == SAMPLE,
+            seed=checked_seed(0 if seed is None else seed),
+        )
+        trip = self.app.engine.call(travels, owner_of(token))
+        place = files.fresh_key()
+        return {**self.show(trip, place), self.source: path, self.place: place}
+
+    def show(self, trip: trips.RoundTrip, place: str) -> Updates:
+        """Everything about a round trip; its files go to `place`."""
+        model, folder = self.app.engine.model, files.folder(place)
+        trips.save_latents(trip.latents, folder / LATENTS, model.name, model.latent_scaling_factor)
+        drawn = {
+            "original": trip.original,
+            "reconstruction": trip.reconstruction,
+            "error": error_map(trip.original, trip.reconstruction),
+            "channels": channel_maps(trip.latents),
+        }
+        paths = {name: folder / f"{name}.png" for name in drawn}
+        for name, image in drawn.items():
+            image.save(paths[name])
+        return {
+            self.slider: (str(paths["original"]), str(paths["reconstruction"])),
+            self.report: report_value(trip, paths["error"], paths["channels"]),
+            self.download: gr.update(interactive=True),
+        }
+
+    def use_newest(self, policy: str, take: str, seed: float | None, token: object) -> Updates:
+        """The newest picture of this browser."""
+        for made in self.app.engine.runs(owner_of(token)):
+            if made.trace is not None and made.trace.images:
+                path = files.pictures(made.id, made.trace)[0]
+                return self.travel(str(path), policy, take, seed, token)
+        raise LdmError("There is no picture yet. Draw one on the first tab.")
+
+    def use_example(self, policy: str, take: str, seed: float | None, token: object) -> Updates:
+        """A picture by the model itself."""
+        path = example_picture(self.app, owner_of(token))
+        return self.travel(str(path), policy, take, seed, token)
+
+    def visit(self, path: str | None, policy: str, take: str, seed: float | None, token: object) -> Updates:
+        """The first visit finds the example, so that there is something to see."""
+        return {} if path is not None else self.use_example(policy, take, seed, token)
+
+    def save(self, place: str) -> dict[str, Any]:
+        """Hand out the latents."""
+        return self.app.save(files.folder(place) / LATENTS)
+
+
+def build(app: App) -> None:
+    """Lay out the tab and wire it."""
+    with gr.Tab(TITLE, id=ID) as tab, gr.Row(elem_id="trip"):
+        with gr.Column(elem_id="trip-asks"):
+            gr.Markdown(
+                "The network never sees pixels. An autoencoder turns a picture into latents and latents into a "
+                "picture; what is lost on the way cannot be drawn."
+            )
+            upload = gr.File(
+                label="Your picture", file_types=["image"], type="filepath", height=150, elem_id="trip-upload"
+            )
+            with gr.Row(elem_classes="ld-go"):
+                newest = gr.Button("Newest picture", size="md", elem_id="trip-newest")
+                example = gr.Button("Example", size="md", elem_id="trip-example")
+            policy, take, seed = _options()
+        with gr.Column(elem_id="trip-shows"):
+            slider = gr.ImageSlider(
+                label="Original and reconstruction",
+                type="filepath",
+                format="png",
+                interactive=False,
+                buttons=["fullscreen"],
+                max_height=560,
+                elem_id="trip-slider",
+            )
+            report = part("report")
+            download = gr.Button("Save the latents", elem_id="trip-save", interactive=False)
+    page = Page(
+        app,
+        upload,
+        newest,
+        example,
+        policy,
+        take,
+        seed,
+        slider,
+        report,
+        download,
+        gr.State(None),
+        gr.State(None),
+    )
+    wire(page, tab)
+
+
+def _options() -> tuple[gr.Radio, gr.Radio, gr.Number]:
+    policy = gr.Radio(
+        list(trips.POLICIES),
+        value="pad",
+        label="Sides that do not fit",
+        info="Repeat the edge and cut it off afterwards, or cut out the centre.",
+        elem_id="trip-policy",
+    )
+    take = gr.Radio(
+        [MEAN, SAMPLE],
+        value=MEAN,
+        label="Latents",
+        info="The encoder gives a distribution: decode its mean, or a draw from it.",
+        elem_id="trip-take",
+    )
+    return (
+        policy,
+        take,
+        gr.Number(0, precision=0, label="Seed of the draw", visible=False, elem_id="trip-seed"),
+    )
+
+
+def wire(page: Page, tab: gr.Tab) -> None:
+    """Which event calls what."""
+    travel, options, outputs = shows_errors(page.travel), page.options, page.outputs
+    page.upload.upload(travel, [page.upload, *options], outputs, trigger_mode="always_last", **PRIVATE)
+    for option in (page.policy, page.take, page.seed):
+        option.input(travel, [page.source, *options], outputs, trigger_mode="always_last", **PRIVATE)
+    page.newest.click(shows_errors(page.use_newest), options, outputs, **PRIVATE)
+    page.example.click(shows_errors(page.use_example), options, outputs, **PRIVATE)
+    tab.select(shows_errors(page.visit), [page.source, *options], outputs, **PRIVATE)
+    page.take.change(lambda take: gr.update(visible=take == SAMPLE), page.take, page.seed, **PRIVATE)
+    page.download.click(shows_errors(page.save), page.place, page.app.saver, **PRIVATE)
+
+
+def checked_seed(seed: Any) -> int:  # noqa: ANN401 - whatever a client sent
+    """The seed, or the sentence that `Settings` has for it."""
+    return Settings("a seed", seed=seed).seed
+
+
+def example_picture(app: App, owner: str) -> Path:
+    """A picture by the model itself, drawn once for everybody."""
+    path = files.folder(f"example of {app.engine.model.name}") / "example.png"
+    if not path.exists():
+        image = app.engine.call(draw_example, owner)
+        written = path.with_name(f"{files.fresh_key()}.png")  # whole or not at all
+        image.save(written)
+        written.replace(path)
+    return path
+
+
+def draw_example(model: LatentDiffusion) -> Image.Image:
+    """The first of the model's own examples, seed 0."""
+    prompt = next(iter(model.config.examples), "a picture")
+    return run(model, Settings(prompt, **asdict(model.config.recommended))).images[0]

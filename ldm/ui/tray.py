@@ -1,0 +1,104 @@
+"""What the page shows of a run: the tray the picture comes up in, and the sheet of all pictures so far."""
+
+from typing import Any
+
+import gradio as gr
+
+from ..engine import Run
+from ..trace import Trace
+from . import files
+from .parts import part
+
+SHEET = 24  # runs on the contact sheet
+
+
+def build_tray() -> gr.HTML:
+    """The tray: pictures, a line of progress, a line of words."""
+    return part("tray", None)
+
+
+def build_sheet() -> gr.HTML:
+    """The contact sheet; a click on a picture triggers `pick` with its run."""
+    return part("sheet", [])
+
+
+def tray_value(run: Run) -> dict[str, Any]:
+    """What the tray shows of a run at this moment."""
+    settings = run.settings
+    pictures = _finished(run) if run.trace is not None else _previews(run)
+    return {
+        "state": run.status,
+        "line": status_line(run),
+        "note": _note(run),
+        "fraction": 1.0 if run.over else run.step / settings.steps,
+        "pictures": pictures,
+        "count": settings.batch_size,
+        "width": settings.width,
+        "height": settings.height,
+    }
+
+
+def status_line(run: Run) -> str:
+    """How far the run is, in words."""
+    settings = run.settings
+    seeds = f"seed {settings.seed}"
+    if settings.batch_size > 1:
+        seeds = f"seeds {settings.seed} to {settings.seed + settings.batch_size - 1}"
+    if run.status == "waiting":
+        turn = "next" if run.ahead <= 1 else f"{run.ahead} works are before it"
+        return f"In the queue: {turn}. {seeds.capitalize()}."
+    if run.status == "running":
+        left = "" if run.seconds_left is None else f", {run.seconds_left:.1f} s left"
+        return f"Step {run.step} of {settings.steps}{left}. {seeds.capitalize()}."
+    if run.status == "done":
+        return f"{seeds.capitalize()}. {_steps(run.step)} in {run.seconds:.2f} s."
+    if run.status == "stopped":
+        return f"Stopped after step {run.step} of {settings.steps}. {seeds.capitalize()}."
+    return "This run failed."
+
+
+def sheet_value(runs: list[Run]) -> list[dict[str, Any]]:
+    """The newest runs, newest first."""
+    shown = [run for run in runs if run.trace is not None and run.trace.images][:SHEET]
+    return [_thumbnail(run) for run in shown]
+
+
+def _thumbnail(run: Run) -> dict[str, Any]:
+    if run.trace is None:
+        raise TypeError("only a run that is over has a thumbnail")
+    small = run.trace.images[0].copy()
+    small.thumbnail((128, 128))
+    return {
+        "run": run.id,
+        "src": files.data_url(small),
+        "prompt": run.settings.prompt,
+        "seed": run.settings.seed,
+        "count": len(run.trace.images),
+    }
+
+
+def _previews(run: Run) -> list[dict[str, Any]]:
+    return [
+        {"src": files.data_url(image), "seed": run.settings.seed + i, "alt": "Predicted picture so far"}
+        for i, image in enumerate(run.preview)
+    ]
+
+
+def _finished(run: Run) -> list[dict[str, Any]]:
+    trace: Trace | None = run.trace
+    if trace is None:
+        return []
+    return [
+        {"file": files.served(path), "seed": trace.settings.seed + i, "alt": trace.settings.prompt}
+        for i, path in enumerate(files.pictures(run.id, trace))
+    ]
+
+
+def _note(run: Run) -> str:
+    if run.trace is not None:
+        return "Decoded by the autoencoder" if run.trace.images else ""
+    return "Predicted x0, quick linear preview" if run.preview else ""
+
+
+def _steps(count: int) -> str:
+    return f"{count} step" if count == 1 else f"{count} steps"

@@ -1,0 +1,44 @@
+"""Remake docs/screenshots: the browser story, with its pictures kept.  `make screenshots`."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.browser.story import PROMPT, Story, photo, running_app, told  # noqa: E402
+
+PLACE = ROOT / "docs" / "screenshots"
+SIZE = {"width": 1280, "height": 900}
+
+
+def shoot(story: Story, name: str) -> None:
+    """The page as it is, from the top."""
+    story.page.evaluate("window.scrollTo(0, 0)")
+    story.page.mouse.move(2, 2)
+    story.page.wait_for_timeout(800)
+    story.page.screenshot(path=PLACE / f"{name}.png", full_page=False)
+    print(f"docs/screenshots/{name}.png")
+
+
+def main() -> None:
+    """Start the app, walk through it, keep three pictures."""
+    PLACE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with running_app(folder) as address, told(address, folder, viewport=SIZE, color_scheme="dark") as story:
+            story.open()
+            for prompt, seed in (("a rocket in space", 1), ("a yellow duck under water", 2), (PROMPT, 3)):
+                story.draw(prompt, seed=seed)
+            shoot(story, "prompt")
+            story.see_the_steps()
+            for _ in range(9):
+                story.press("ArrowLeft")
+            shoot(story, "denoising")
+            story.round_trip(photo(folder / "photo.png", (640, 470)))
+            shoot(story, "roundtrip")
+
+
+if __name__ == "__main__":
+    main()

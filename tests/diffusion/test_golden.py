@@ -1,0 +1,616 @@
+"""Schedules, guidance, samplers and closed forms against the numbers of the originals.
+
+Trajectories are replayed from the cases' own timesteps or sigmas.  CompVis and labml work at unit variance,
+we at unit signal, so x is compared after division by sqrt(1 + sigma**2).  What only training needs of
+`ddpm_core`, the losses and their weights, is tested with it.
+"""
+
+import dataclasses
+import functools
+import json
+import math
+import re
+from itertools import pairwise
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ldm.diffusion.denoiser import Denoiser, from_x0, to_x0
+from ldm.diffusion.gaussian import posterior, q_sample, target
+from ldm.diffusion.samplers import SAMPLERS, ancestral_step
+from ldm.diffusion.schedule import (
+    NoiseSchedule,
+    build_schedule,
+    cosine_betas,
+    linear_betas,
+    sampling_sigmas,
+    scaled_linear_betas,
+    sqrt_betas,
+)
+from ldm.models.config import UNetConfig
+from ldm.models.unet import UNetModel
+from tests.golden_cases import case, names
+
+pytestmark = pytest.mark.golden
+
+both_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+
+
+@functools.cache
+def unet(path, dtype):
+    """The U-Net of a weights file; its config lies beside it.  Returns (network, that config)."""
+    config = json.loads((path.parent / "config.json").read_text())
+    if "compvis_config" in config:
+        config = config["compvis_config"]["model"]["params"]
+    params = config["unet_config"]["params"] if "unet_config" in config else config["params"]
+    known = {k: tuple(v) if isinstance(v, list) else v for k, v in params.items()}
+    net = UNetModel(UNetConfig(**{k: v for k, v in known.items() if k in UNetConfig.__dataclass_fields__}))
+    prefix = "model.diffusion_model."
+    weights = {k.removeprefix(prefix): v.float() for k, v in load_file(path).items()}
+    net.load_state_dict({k: weights[k] for k in net.state_dict()})
+
+    def network(x, t, context):
+        with torch.no_grad():
+            return net(x, t, context), ()
+
+    net.to(dtype)
+    return network, config
+
+
+def weights_path(golden):
+    name = next(word for word in golden.config["weights"].split() if word.startswith("../"))
+    return (golden.folder / name).resolve()
+
+
+def schedule_of(golden):
+    """The schedule a case names, or the model whose weights it uses, else Stable Diffusion's."""
+    config = golden.config
+    if "linear_start" not in config and "weights" in config:
+        config = unet(weights_path(golden), torch.float32)[1]
+    return build_schedule(
+        n_steps=config.get("timesteps", 1000),
+        betas="scaled_linear",
+        linear_start=config.get("linear_start", 0.00085),
+        linear_end=config.get("linear_end", 0.012),
+    )
+
+
+def denoiser_of(golden, dtype, cfg_scale, prediction_type="eps"):
+    network, _ = unet(weights_path(golden), dtype)
+    context, uncond = (embedding(golden, name, dtype) for name in ("cond", "uncond"))
+    return Denoiser(network, schedule_of(golden), prediction_type, context, uncond, cfg_scale)
+
+
+def embedding(golden, name, dtype):
+    """The context a case was run with; its float64 run took that of the model's float64 text encoder."""
+    value = golden.inputs.get(name)
+    model = weights_path(golden).parent / "expected.safetensors"
+    if value is None or dtype == torch.float32:
+        return value
+    exact = load_file(model).get(f"{name}.f64") if model.exists() else None
+    if exact is None or exact.shape != value.shape or not torch.allclose(exact.float(), value, atol=1e-5):
+        return value.to(dtype)
+    return exact
+
+
+def supplied(noise, factor=1.0):
+    """A noise source from a stack of draws: step k takes entry k."""
+    return lambda draw: noise[draw - 1].double() * factor
+
+
+def float64(values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def no_noise(draw):
+    raise AssertionError("a deterministic sampler drew noise")
+
+
+def scale(sigma):
+    """From unit variance to unit signal."""
+    return (1 + sigma**2) ** 0.5
+
+
+def replay(sampler, denoiser, x, sigmas, eta, noise):
+    """Steps of a sampler from x of unit variance."""
+    sigmas = float64(sigmas)
+    return list(SAMPLERS[sampler](denoiser, x * scale(sigmas[0].item()), sigmas, eta, noise, ()))
+
+
+def compvis_sigmas(schedule, timesteps):
+    """Falling noise levels of rising timesteps, ending where CompVis and labml end."""
+    return [schedule.sigma_at(t) for t in (*reversed(timesteps.tolist()), 0)]
+
+
+def unit_variance(steps):
+    """The start and the result of every step, stacked, at unit variance."""
+    first = steps[0].x / scale(steps[0].sigma)
+    return torch.stack([first, *(s.x_next / scale(s.sigma_next) for s in steps)])
+
+
+def x0s(steps):
+    return torch.stack([s.prediction.x0 for s in steps])
+
+
+def test_betas_and_alphas_cumprod_are_the_originals():
+    golden = case("schedules")
+    compvis = {"linear": scaled_linear_betas, "sqrt_linear": linear_betas, "sqrt": sqrt_betas}
+    checked = 0
+    for key, expected in golden.expected.items():
+        name, _, kind = key.rpartition(".")
+        if kind not in ("betas", "alphas_cumprod"):
+            continue
+        steps = len(expected)
+        if name.startswith("guided_diffusion_linear"):
+            betas = linear_betas(steps, 0.1 / steps, 20 / steps)
+        elif name.startswith("cosine_s"):
+            betas = cosine_betas(steps, offset=float(name.removeprefix("cosine_s")))
+        elif "cos" in name:
+            betas = cosine_betas(steps)
+        else:
+            kind_of_betas, start, end = name.rsplit("_", 2)
+            betas = compvis[kind_of_betas](steps, float(start), float(end))
+        ours = betas if kind == "betas" else NoiseSchedule.from_betas(betas).alphas_cumprod
+        golden.check(key, ours)
+        torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-15)
+        checked += 1
+    assert checked
+
+
+def test_the_posterior_of_every_timestep_is_guided_diffusions():
+    golden = case("schedules")
+    steps = len(golden.expected["guided_diffusion_linear.betas"])
+    schedule = NoiseSchedule.from_betas(linear_betas(steps, 0.1 / steps, 20 / steps))
+    for name, ours in posterior_tables(schedule).items():
+        if name == "posterior_log_variance_clipped":
+            ours[0] = ours[1]  # guided-diffusion's way around log(0)
+        golden.check(f"guided_diffusion_linear.{name}", ours)
+    golden.check("guided_diffusion_linear.sqrt_recipm1_alphas_cumprod", schedule.sigmas)
+
+
+def posterior_tables(schedule):
+    """CompVis's buffers of the posterior, from our function of it."""
+    t = torch.arange(len(schedule))
+    zeros, ones = torch.zeros(len(t), 1, dtype=torch.float64), torch.ones(len(t), 1, dtype=torch.float64)
+    coef1, variance = posterior(schedule, ones, zeros, t)
+    coef2, _ = posterior(schedule, zeros, ones, t)
+    return {
+        "posterior_variance": variance[:, 0],
+        "posterior_log_variance_clipped": variance[:, 0].clamp(min=1e-20).log(),
+        "posterior_mean_coef1": coef1[:, 0],
+        "posterior_mean_coef2": coef2[:, 0],
+    }
+
+
+def ddim_timesteps(kind, steps, train):
+    """CompVis's and labml's list, quirks included."""
+    if kind == "uniform":
+        return torch.arange(0, train, train // steps) + 1
+    return (torch.linspace(0, math.sqrt(train * 0.8), steps, dtype=torch.float64) ** 2).long() + 1
+
+
+def test_ddim_tables_follow_from_our_noise_levels():
+    golden = case("ddim_tables")
+    schedule = schedule_of(golden)
+    for key, timesteps in golden.expected.items():
+        prefix, _, last = key.rpartition(".")
+        if last != "timesteps":
+            continue
+        kind, _, count = prefix.partition(".S")
+        golden.check(key, ddim_timesteps(kind, int(count), len(schedule)))
+        if f"{prefix}.alphas" not in golden.expected:
+            assert max(timesteps) == len(schedule)  # the original stops with an IndexError
+            continue
+        sigmas = compvis_sigmas(schedule, timesteps)
+        pairs = list(pairwise(sigmas))[::-1]
+        ours = {
+            "alphas": [1 / scale(sigma) ** 2 for sigma, _ in pairs],
+            "alphas_prev": [1 / scale(sigma_next) ** 2 for _, sigma_next in pairs],
+        }
+        for name in (k for k in golden.expected if k.startswith(f"{prefix}.sigmas_eta")):
+            eta = float(name.rpartition("eta")[2])
+            ours[name.removeprefix(f"{prefix}.")] = [
+                ancestral_step(*pair, eta)[1] / scale(pair[1]) for pair in pairs
+            ]
+        for name, values in ours.items():
+            values = float64(values)
+            golden.check(f"{prefix}.{name}", values)
+            torch.testing.assert_close(values, golden.expected[f"{prefix}.{name}"], rtol=1e-9, atol=1e-12)
+
+
+def test_noise_levels_and_timesteps_convert_as_in_k_diffusion():
+    golden = case("kdiff_denoiser")
+    schedule = schedule_of(golden)
+    ours = {
+        "sigmas": schedule.sigmas,
+        "log_sigmas": schedule.sigmas.log(),
+        "sigma_to_t": float64([schedule.timestep(sigma) for sigma in golden.inputs["sigma"].tolist()]),
+        "t_to_sigma": float64([schedule.sigma_at(t) for t in golden.inputs["t"].tolist()]),
+    }
+    for name in (k for k in golden.expected if re.fullmatch(r"get_sigmas_\d+", k)):
+        ours[name] = sampling_sigmas(schedule, int(name.removeprefix("get_sigmas_")), "linspace", "zero")
+    for name, values in ours.items():
+        golden.check(name, values.float())
+        golden.check(f"{name}.f64", values)
+
+
+@both_dtypes
+def test_guidance_is_compvis_s(dtype):
+    golden = case("cfg")
+    e_uncond, e_cond = (golden.inputs[k].to(dtype) for k in ("e_uncond", "e_cond"))
+    calls = []
+
+    def network(x, t, context):
+        calls.append(len(x))
+        return torch.cat([e_uncond, e_cond])[-len(x) :], ()
+
+    x, context = torch.zeros_like(e_cond), torch.zeros(len(e_cond), 1, 1)
+    for key in golden.expected:
+        if key.endswith(".f64"):
+            continue
+        cfg_scale = float(key.removeprefix("scale_"))
+        denoiser = Denoiser(network, schedule_of(golden), "eps", context, context, cfg_scale)
+        ours = from_x0(x, 1.0, denoiser(x, 1.0).x0, "eps")
+        golden.check(key + (".f64" if dtype == torch.float64 else ""), ours)
+        # "with scale exactly 1 the original evaluates the conditional branch only"
+        assert calls.pop() == len(x) * (1 if cfg_scale == 1 else 2)
+
+
+@both_dtypes
+def test_v_converts_as_in_stable_diffusion_2(dtype):
+    golden = case("vpred")
+    schedule = schedule_of(golden)
+    inputs = {k: v.to(dtype) for k, v in golden.inputs.items() if k != "t"}
+    t, x0, eps = golden.inputs["t"], inputs["x_start"], inputs["noise"]
+    sigma = schedule.sigmas[t].reshape(-1, 1, 1, 1).to(dtype)
+    z = q_sample(schedule, x0, t, eps)
+    v = target(schedule, x0, t, eps, "v")
+    x = z * scale(sigma)
+    ours = {"z": z, "v_target": v}
+    for name, output in (("v_target", v), ("v", inputs["v"])):
+        ours[f"x0_from_{name}"] = to_x0(x, sigma, output, "v")
+        ours[f"eps_from_{name}"] = from_x0(x, sigma, ours[f"x0_from_{name}"], "eps")
+    for name, value in ours.items():
+        if name.startswith("eps") and dtype == torch.float32:
+            continue  # (x - x0) / sigma is as inexact as sigma is small; samplers only use sigma times that
+        golden.check(name + (".f64" if dtype == torch.float64 else ""), value)
+
+
+@pytest.mark.parametrize("prediction_type", ["eps", "v"])
+def test_one_call_of_the_denoiser_is_k_diffusions(prediction_type):
+    golden = case("kdiff_denoiser")
+    denoiser = denoiser_of(golden, torch.float32, 1.0, prediction_type)
+    x, sigmas = golden.inputs["x"], golden.inputs["sigma_x"].tolist()
+    ours = [one_picture(denoiser, x, i, sigma).x0 for i, sigma in enumerate(sigmas)]
+    golden.check(f"denoised_{prediction_type}", torch.cat(ours))
+
+
+def one_picture(denoiser, x, index, sigma):
+    """What is predicted for one picture of a batch whose pictures have noise levels of their own."""
+    denoiser = dataclasses.replace(denoiser, context=denoiser.context[index : index + 1])
+    return denoiser(x[index : index + 1], sigma)
+
+
+@both_dtypes
+@pytest.mark.parametrize("name", names("ddim_S*"))
+def test_ddim_is_compvis_s(name, dtype):
+    golden = case(name)
+    config, inputs = golden.config, golden.inputs
+    schedule = schedule_of(golden)
+    timesteps = golden.expected["timesteps"]
+    assert torch.equal(timesteps, ddim_timesteps("uniform", config["S"], len(schedule)))
+    denoiser = denoiser_of(golden, dtype, config["unconditional_guidance_scale"])
+    noise = supplied(inputs["noise"], config["temperature"]) if "noise" in inputs else no_noise
+    sigmas = compvis_sigmas(schedule, timesteps)
+    steps = replay("ddim", denoiser, inputs["x_T"].to(dtype), sigmas, config["eta"], noise)
+    assert [s.timestep for s in steps] == timesteps.tolist()[::-1]
+    check_trajectory(golden, steps, dtype)
+
+
+@both_dtypes
+@pytest.mark.parametrize("name", names("ddim_v_S*"))
+def test_ddim_with_a_network_that_predicts_v_is_stability_s(name, dtype):
+    golden = case(name)
+    config, inputs = golden.config, golden.inputs
+    schedule = schedule_of(golden)
+    denoiser = denoiser_of(golden, dtype, config["unconditional_guidance_scale"], "v")
+    noise = supplied(inputs["noise"]) if "noise" in inputs else no_noise
+    sigmas = compvis_sigmas(schedule, golden.expected["timesteps"])
+    steps = replay("ddim", denoiser, inputs["x_T"].to(dtype), sigmas, config["eta"], noise)
+    check_trajectory(golden, steps, dtype)
+
+
+def check_trajectory(golden, steps, dtype):
+    x = unit_variance(steps)
+    if dtype == torch.float64:
+        golden.check("latent.f64", x[-1])
+        return
+    golden.check("x_inter", x)
+    golden.check("pred_x0", x0s(steps))
+    golden.check("latent", x[-1])
+
+
+def paste_in_between(denoiser, x, sigmas, eta, noise, *, before=None, after=None):
+    """Step one at a time with a change to x, at unit variance, before or after each step; all results.
+
+    Args:
+        before, after: functions of (step number, x of unit variance).
+    """
+    sigmas = float64(sigmas)
+    history, results = [], [x]
+    for index in range(len(sigmas) - 1):
+        x = before(index, x) if before else x
+        latents = x * scale(sigmas[index].item())
+        step = next(SAMPLERS["ddim"](denoiser, latents, sigmas, eta, noise, history))
+        history.append(step)
+        x = step.x_next / scale(step.sigma_next)
+        x = after(index, x) if after else x
+        results.append(x)
+    return torch.stack(results)
+
+
+@both_dtypes
+def test_inpainting_by_pasting_before_each_step_is_compvis_s(dtype):
+    golden = case("ddim_inpaint")
+    config, inputs = golden.config, {k: v.to(dtype) for k, v in golden.inputs.items()}
+    schedule = schedule_of(golden)
+    timesteps = ddim_timesteps("uniform", config["S"], len(schedule))
+    denoiser = denoiser_of(golden, dtype, config["unconditional_guidance_scale"])
+
+    def paste(index, x):
+        t = timesteps[-1 - index].repeat(len(x))
+        kept = q_sample(schedule, inputs["x0"], t, inputs["q_sample_noise"][index])
+        return kept * inputs["mask"] + (1 - inputs["mask"]) * x
+
+    sigmas = compvis_sigmas(schedule, timesteps)
+    x = paste_in_between(
+        denoiser, inputs["x_T"], sigmas, config["eta"], supplied(inputs["noise"]), before=paste
+    )
+    if dtype == torch.float64:
+        golden.check("latent.f64", x[-1])
+    else:
+        golden.check("x_inter", x)
+        golden.check("latent", x[-1])
+
+
+@both_dtypes
+def test_starting_from_a_noised_picture_is_compvis_s(dtype):
+    golden = case("img2img")
+    config, inputs = golden.config, {k: v.to(dtype) for k, v in golden.inputs.items()}
+    schedule = schedule_of(golden)
+    timesteps, start = golden.expected["timesteps"], config["t_enc"]
+    # the quirk: noised to the timestep above the first one that is denoised
+    t = timesteps[start].repeat(len(inputs["x0"]))
+    z = q_sample(schedule, inputs["x0"], t, inputs["noise"])
+    denoiser = denoiser_of(golden, dtype, config["unconditional_guidance_scale"])
+    sigmas = compvis_sigmas(schedule, timesteps[:start])
+    x = unit_variance(replay("ddim", denoiser, z, sigmas, config["eta"], no_noise))
+    if dtype == torch.float64:
+        golden.check("z_enc.f64", z)
+        golden.check("latent.f64", x[-1])
+    else:
+        golden.check("z_enc", z)
+        golden.check("steps", x[1:])
+        golden.check("latent", x[-1])
+
+
+KDIFF = {
+    "euler": "euler",
+    "euler_cfg": "euler",
+    "euler_discrete_sigmas": "euler",
+    "euler_ancestral": "euler_ancestral",
+    "euler_ancestral_eta05": "euler_ancestral",
+    "heun": "heun",
+    "dpmpp_2m": "dpmpp_2m",
+    "dpmpp_2m_cfg": "dpmpp_2m",
+}
+
+
+@both_dtypes
+@pytest.mark.parametrize("name", KDIFF)
+def test_samplers_are_k_diffusions(name, dtype):
+    golden = case(f"kdiff_{name}")
+    config, inputs, expected = golden.config, golden.inputs, golden.expected
+    told = []
+    denoiser = denoiser_of(golden, dtype, config["guidance"] or 1.0)
+
+    def network(x, t, context):
+        told.append(t[0].item())
+        return denoiser.network(x, t, context)
+
+    arguments = config["sampler_args"]
+    noise = supplied(inputs["noise"], arguments.get("s_noise", 1.0)) if "noise" in inputs else no_noise
+    sigmas = expected["sigmas.f64"]
+    steps = list(
+        SAMPLERS[KDIFF[name]](
+            dataclasses.replace(denoiser, network=network),
+            inputs["noise0"].to(dtype) * sigmas[0].item(),
+            sigmas,
+            arguments.get("eta", 1.0),
+            noise,
+            (),
+        )
+    )
+    if dtype == torch.float64:
+        golden.check("latent.f64", steps[-1].x_next)
+        golden.check("sigma_hat.f64", float64([s.sigma for s in steps]))
+        golden.check("model_timesteps.f64", float64(told))
+        return
+    golden.check("x_inter", torch.stack([s.x for s in steps]))
+    golden.check("denoised", x0s(steps))
+    golden.check("latent", steps[-1].x_next)
+
+
+@both_dtypes
+def test_ancestral_sampling_at_every_timestep_is_compvis_s_ddpm(dtype):
+    golden = case("ddpm_ancestral")
+    inputs = {k: v.to(dtype) for k, v in golden.inputs.items()}
+    schedule = schedule_of(golden)
+    count = golden.config["timesteps"]
+    denoiser = denoiser_of(golden, dtype, 1.0)
+    sigmas = [*(schedule.sigma_at(t) for t in reversed(range(count))), 0.0]
+    noise = supplied(inputs["noise"])
+    x = unit_variance(replay("ddpm", denoiser, inputs["x_T"], sigmas, 0.0, noise))
+
+    def paste(index, x):  # the quirk: at the noise level before the step
+        t = torch.full((len(x),), count - 1 - index)
+        kept = q_sample(schedule, inputs["x0"], t, inputs["q_sample_noise"][index])
+        return kept * inputs["mask"] + (1 - inputs["mask"]) * x
+
+    masked = paste_in_between(denoiser, inputs["x_T"], sigmas, 1.0, noise, after=paste)
+    last = len(schedule) - 1
+    high = []
+    for index, draw in enumerate(inputs["noise_high_t"]):
+        levels = [schedule.sigma_at(last - index), schedule.sigma_at(last - index - 1)]
+        x_high = high[-1] if high else inputs["x_T"]
+        high.append(unit_variance(replay("ddpm", denoiser, x_high, levels, 0.0, supplied(draw[None])))[-1])
+    ours = {"latent": x[-1], "masked_latent": masked[-1], "p_sample_t999_998_997": torch.stack(high)}
+    if dtype == torch.float64:
+        for name, value in ours.items():
+            golden.check(f"{name}.f64", value)
+        return
+    for name, value in {**ours, "x_inter": x, "masked_x_inter": masked}.items():
+        golden.check(name, value)
+
+
+def with_own_error(golden, relative):
+    """The case with `f32_vs_f64` filled in from `agreement`, where labml's cases have theirs."""
+    own = {k: {"max_abs": relative * float(v.abs().max())} for k, v in golden.expected.items()}
+    return dataclasses.replace(golden, config={**golden.config, "f32_vs_f64": own})
+
+
+def float64_agreement(golden):
+    """How far labml's float32 is from CompVis's float64, relative, at worst."""
+    found = [v["rel_max"] for k, v in golden.config["agreement"].items() if "float64" in k]
+    return max(found)
+
+
+@both_dtypes
+def test_ddim_and_paint_are_labml_s(dtype):
+    golden = case("labml_ddim")
+    golden = with_own_error(golden, float64_agreement(golden))
+    config, inputs = golden.config, {k: v.to(dtype) for k, v in golden.inputs.items()}
+    schedule = schedule_of(golden)
+    timesteps = golden.expected["time_steps"]
+    golden.check("time_steps", ddim_timesteps("uniform", config["S"], len(schedule)))
+    denoiser = denoiser_of(golden, dtype, config["uncond_scale"])
+    sigmas, noise = compvis_sigmas(schedule, timesteps), supplied(inputs["noise"])
+    ours = {"ddim_alpha": schedule.alphas_cumprod[timesteps]}
+    pairs = list(pairwise(sigmas))[::-1]
+    ours["ddim_alpha_prev"] = float64([1 / scale(s) ** 2 for _, s in pairs])
+    ours["ddim_sigma"] = float64([ancestral_step(*p, config["eta"])[1] / scale(p[1]) for p in pairs])
+
+    def last(levels, eta, x=inputs["x_T"]):
+        return unit_variance(replay("ddim", denoiser, x, levels, eta, noise))[-1]
+
+    ours["eta0_latent"] = last(sigmas, 0.0)
+    ours["eta_latent"] = last(sigmas, config["eta"])
+    skipped = compvis_sigmas(schedule, timesteps[: len(timesteps) - config["skip_steps"]])
+    ours["skip_latent"] = last(skipped, 0.0)
+    start = config["t_start"]
+
+    def noised(index):
+        t = timesteps[index].repeat(len(inputs["orig"]))
+        return q_sample(schedule, inputs["orig"], t, inputs["orig_noise"])
+
+    def paste(index, x):  # the quirk: at the noise level before the step
+        return noised(start - 1 - index) * inputs["mask"] + x * (1 - inputs["mask"])
+
+    ours["q_sample"] = noised(start)
+    levels = compvis_sigmas(schedule, timesteps[:start])
+    ours["paint_latent"] = paste_in_between(denoiser, noised(start), levels, 0.0, no_noise, after=paste)[-1]
+    ours["img2img_latent"] = last(levels, 0.0, noised(start))
+    for name, value in ours.items():
+        golden.check(name, value.to(golden.expected[name].dtype))
+
+
+@both_dtypes
+def test_ddpm_is_labml_s(dtype):
+    golden = case("labml_ddpm")
+    golden = with_own_error(golden, float64_agreement(golden))
+    config, inputs = golden.config, {k: v.to(dtype) for k, v in golden.inputs.items()}
+    schedule = schedule_of(golden)
+    count = len(schedule) - config["skip_steps"]
+    sigmas = [*(schedule.sigma_at(t) for t in reversed(range(count))), 0.0]
+    noise = supplied(inputs["noise"])
+    ours = {}
+    for name, cfg_scale in (("latent", config["uncond_scale"]), ("latent_no_guidance", 1.0)):
+        denoiser = denoiser_of(golden, dtype, cfg_scale)
+        ours[name] = unit_variance(replay("ddpm", denoiser, inputs["x_T"], sigmas, 0.0, noise))[-1]
+    denoiser = denoiser_of(golden, dtype, config["uncond_scale"])
+    levels = [schedule.sigma_at(len(schedule) - 1), schedule.sigma_at(len(schedule) - 2)]
+    steps = replay("ddpm", denoiser, inputs["x_T"], levels, 0.0, noise)
+    ours["p_sample_t999"] = unit_variance(steps)[-1]
+    ours["p_sample_t999_x0"] = steps[0].prediction.x0
+    ours["p_sample_t999_eps"] = steps[0].eps
+    half = torch.full((len(inputs["x0"]),), len(schedule) // 2)
+    ours["q_sample_t500"] = q_sample(schedule, inputs["x0"], half, inputs["noise"][0])
+    for name, value in ours.items():
+        golden.check(name, value.to(golden.expected[name].dtype))
+
+
+def test_the_buffers_of_compvis_s_ddpm_follow_from_our_schedule():
+    golden = case("ddpm_core")
+    schedule = schedule_of(golden)
+    a = schedule.alphas_cumprod
+    ours = {
+        "betas": schedule.betas,
+        "alphas_cumprod": a,
+        "alphas_cumprod_prev": a / (1 - schedule.betas),
+        "sqrt_alphas_cumprod": a.sqrt(),
+        "sqrt_one_minus_alphas_cumprod": (1 - a).sqrt(),
+        "log_one_minus_alphas_cumprod": (1 - a).log(),
+        "sqrt_recip_alphas_cumprod": (1 + schedule.sigmas**2).sqrt(),
+        "sqrt_recipm1_alphas_cumprod": schedule.sigmas,
+        **posterior_tables(schedule),
+    }
+    for name, values in ours.items():
+        golden.check(f"buffer.{name}", values.float())
+        golden.check(f"buffer.{name}.f64", values)
+
+
+@both_dtypes
+def test_the_closed_forms_are_compvis_s(dtype):
+    golden = case("ddpm_core")
+    inputs = {k: v.to(dtype) for k, v in golden.inputs.items() if k != "t"}
+    t, schedule = golden.inputs["t"], schedule_of(golden)
+    x0, eps, x_t = inputs["x_start"], inputs["noise"], inputs["x_t"]
+    sigma = schedule.sigmas[t].reshape(-1, 1, 1, 1).to(dtype)
+    mean, variance = posterior(schedule, x0, x_t, t)
+    ours = {
+        "q_sample": q_sample(schedule, x0, t, eps),
+        "q_mean": q_sample(schedule, x0, t, torch.zeros_like(x0)),
+        "q_variance": q_sample(schedule, torch.zeros_like(sigma), t, torch.ones_like(sigma)) ** 2,
+        "predict_start_from_noise": to_x0(x_t * scale(sigma), sigma, eps, "eps"),
+        "predict_eps_from_xstart": from_x0(x_t * scale(sigma), sigma, x0, "eps"),
+        "q_posterior_mean": mean,
+        "q_posterior_variance": variance,
+        "q_posterior_log_variance": variance.clamp(min=1e-20).log(),
+    }
+    ours["q_log_variance"] = ours["q_variance"].log()
+    denoiser = denoiser_of(golden, dtype, 1.0)
+    levels, x = [schedule.sigma_at(step) for step in t.tolist()], x_t * scale(sigma)
+    ours["p_x0_clip0"] = torch.cat([one_picture(denoiser, x, *pair).x0 for pair in enumerate(levels)])
+    ours["p_x0_clip1"] = ours["p_x0_clip0"].clamp(-1, 1)
+    for clip in ("clip0", "clip1"):
+        ours[f"p_mean_{clip}"], variance = posterior(schedule, ours[f"p_x0_{clip}"], x_t, t)
+        ours[f"p_log_variance_{clip}"] = variance.clamp(min=1e-20).log()
+    temperature = float(re.search(r"temperature ([\d.]+)", golden.config["p_sample_note"])[1])
+    ours["p_sample"] = torch.cat(
+        [
+            unit_variance(
+                replay(
+                    "ddpm",
+                    dataclasses.replace(denoiser, context=denoiser.context[i : i + 1]),
+                    x_t[i : i + 1],
+                    [schedule.sigma_at(step), schedule.sigma_at(step - 1) if step else 0.0],
+                    1.0,
+                    supplied(eps[None, i : i + 1], temperature),
+                )
+            )[-1]
+            for i, step in enumerate(t.tolist())
+        ]
+    )
+    for name, value in ours.items():
+        golden.check(name + (".f64" if dtype == torch.float64 else ""), value, key=name)

@@ -1,0 +1,89 @@
+"""A model that is a formula, and runs that wait for the test: what the engine needs, without a network."""
+
+import threading
+from types import SimpleNamespace
+
+import torch
+
+from ldm.engine import Engine
+from ldm.errors import SettingsError
+from ldm.models.config import ModelConfig
+from ldm.trace import Trace
+
+from .traces import TOKENS, decode, make_trace
+
+
+class FakeModel:
+    """Four latent channels, eight pixels a latent."""
+
+    name = "tiny"
+    device = torch.device("cpu")
+    dtype = torch.float32
+    latent_channels = 4
+    latent_scaling_factor = 1.0
+
+    def __init__(self):
+        self.config = ModelConfig(name="tiny")
+        self.preview_decode = self.autoencoder_decode = decode
+
+
+class Pace:
+    """Lets a run make one step for each `step()`; made with open=True nothing waits.
+
+    Attributes:
+        at_once: the largest number of runs that were making a step at the same time.
+    """
+
+    def __init__(self, open=True):
+        self.open = open
+        self.allowed = threading.Semaphore(0)
+        self.fails = None
+        self.made = 0
+        self.at_once = 0
+        self._inside = 0
+        self._lock = threading.Lock()
+
+    def step(self, count=1):
+        for _ in range(count):
+            self.allowed.release()
+
+    def generate(self, model, settings, init_image=None):
+        steps = make_trace(steps=settings.steps, batch=settings.batch_size).steps
+        return self._steps(steps)
+
+    def _steps(self, steps):
+        for step in steps:
+            with self._lock:
+                self._inside += 1
+                self.at_once = max(self.at_once, self._inside)
+            try:
+                if not self.open and not self.allowed.acquire(timeout=20):
+                    raise TimeoutError("the test let no step be made")
+                if self.fails is not None:
+                    raise self.fails
+            finally:
+                with self._lock:
+                    self._inside -= 1
+            self.made += 1
+            yield step
+
+
+def check(model, settings):
+    if settings.width % 32:
+        raise SettingsError(f"width must be a multiple of 32 for {model.name}, got {settings.width}.")
+
+
+def finish(model, settings, steps, seconds, finished=True):
+    images = make_trace(batch=settings.batch_size).images
+    return Trace(settings, "tiny", "eps", TOKENS, (), tuple(steps), images, seconds, finished)
+
+
+def make_engine(monkeypatch, pace=None, **options):
+    """An engine over the fakes; close it."""
+    pace = pace or Pace()
+    monkeypatch.setattr("ldm.engine.checkpoints", SimpleNamespace(load=lambda *a, **k: FakeModel()))
+    monkeypatch.setattr("ldm.engine.choose", lambda folder: folder)
+    monkeypatch.setattr("ldm.engine.generate", pace.generate)
+    monkeypatch.setattr("ldm.engine.check", check)
+    monkeypatch.setattr("ldm.engine.finish", finish)
+    return Engine(**options)

@@ -1,0 +1,360 @@
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ldm.engine import Engine, Limits, choose
+from ldm.engine.store import size_of
+from ldm.errors import CheckpointError, LdmError, SettingsError
+from ldm.settings import Settings
+
+from .fakes import Pace, make_engine
+from .traces import make_trace
+
+S = Settings("an apple", steps=4, width=64, height=64)
+GONE = (
+    "This run is not kept any more. Runs are kept for 2 hours after they were last looked at, "
+    "and the oldest go first when memory is short."
+)
+
+
+@pytest.fixture
+def pace():
+    return Pace()
+
+
+@pytest.fixture
+def make(monkeypatch, pace):
+    made = []
+
+    def build(**options):
+        made.append(make_engine(monkeypatch, pace, **options))
+        return made[-1]
+
+    yield build
+    pace.open = True
+    pace.step(1000)
+    for engine in made:
+        engine.close()
+
+
+def until(condition):
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.005)
+
+
+def last(engine, run_id):
+    return list(engine.follow(run_id))[-1]
+
+
+def message(call, *args, kind=LdmError, **kwargs):
+    with pytest.raises(kind) as error:
+        call(*args, **kwargs)
+    return str(error.value)
+
+
+def test_the_last_snapshot_carries_the_trace(make):
+    engine = make()
+    run = last(engine, engine.start(S, "me"))
+    assert (run.status, run.step, run.over) == ("done", 4, True)
+    assert run.trace is engine.trace(run.id)
+    assert run.trace.settings is S
+    assert len(run.trace.steps) == 4
+
+
+def test_the_first_step_is_shown_at_once_and_the_others_at_most_ten_times_a_second(make, pace):
+    pace.open = False
+    engine = make()
+    followed = engine.follow(engine.start(S, "me"))
+    pace.step()
+    while not (run := next(followed)).preview:
+        assert run.step == 0
+    assert run.step == 1
+    assert run.preview[0].size == (64, 64)
+    began = time.monotonic()
+    pace.step(3)
+    rest = list(followed)
+    assert [r.step for r in rest][-1] == 4
+    assert len(rest) <= 2 + (time.monotonic() - began) / 0.1
+
+
+def test_two_followers_see_the_same_run(make):
+    engine = make()
+    run_id = engine.start(S, "me")
+    seen = []
+    threads = [threading.Thread(target=lambda: seen.append(last(engine, run_id))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert [run.trace for run in seen] == [engine.trace(run_id)] * 2
+
+
+def test_a_run_goes_on_when_its_follower_leaves(make, pace):
+    pace.open = False
+    engine = make()
+    run_id = engine.start(S, "me")
+    followed = engine.follow(run_id)
+    next(followed)
+    followed.close()
+    pace.step(4)
+    assert last(engine, run_id).status == "done"
+
+
+def test_time_left_is_measured_on_the_run_itself(make, pace):
+    pace.open = False
+    engine = make()
+    run_id = engine.start(S, "me")
+    pace.step()
+    until(lambda: engine.runs("me")[0].step == 1)
+    assert engine.runs("me")[0].seconds_left is None
+    time.sleep(0.1)
+    pace.step()
+    until(lambda: engine.runs("me")[0].step == 2)
+    assert 0.15 < engine.runs("me")[0].seconds_left < 30
+    pace.step(2)
+    assert last(engine, run_id).seconds_left is None
+
+
+def test_stop_ends_within_one_step_and_keeps_what_there_is(make, pace):
+    pace.open = False
+    engine = make()
+    run_id = engine.start(S, "me")
+    pace.step()
+    until(lambda: engine.runs("me")[0].step == 1)
+    engine.stop(run_id)
+    pace.step(3)
+    run = last(engine, run_id)
+    assert (run.status, pace.made) == ("stopped", 2)
+    assert (len(run.trace.steps), run.trace.finished, len(run.trace.images)) == (2, False, 1)
+
+
+def test_a_waiting_run_that_is_stopped_never_begins(make, pace):
+    pace.open = False
+    engine = make()
+    first, second = engine.start(S, "me"), engine.start(S, "me")
+    engine.stop(second)
+    assert last(engine, second).status == "stopped"
+    assert message(engine.trace, second) == "This run has no steps to show."
+    pace.step(4)
+    assert last(engine, first).status == "done"
+    assert pace.made == 4
+
+
+def test_stopping_a_run_that_is_over_changes_nothing(make):
+    engine = make()
+    run_id = engine.start(S, "me")
+    assert last(engine, run_id).status == "done"
+    engine.stop(run_id)
+    assert last(engine, run_id).status == "done"
+
+
+def test_never_two_runs_on_the_device_even_when_the_first_is_stopped(make, pace):
+    pace.open = False
+    engine = make(limits=Limits(per_owner=10))
+    runs = [engine.start(S, "me") for _ in range(3)]
+    until(lambda: engine.runs("me")[-1].status == "running")
+    engine.stop(runs[0])
+    time.sleep(0.05)
+    assert engine.runs("me")[1].status == "waiting"
+    pace.step(9)
+    assert [last(engine, run).status for run in runs] == ["stopped", "done", "done"]
+    assert pace.at_once == 1
+
+
+def test_a_waiting_run_says_how_many_are_before_it(make, pace):
+    pace.open = False
+    engine = make()
+    first, second = engine.start(S, "me"), engine.start(S, "you")
+    until(lambda: engine.runs("me")[0].status == "running")
+    assert engine.runs("you")[0].ahead == 1
+    pace.step(8)
+    assert last(engine, second).ahead == 0
+    assert last(engine, first).status == "done"
+
+
+def test_a_full_queue_says_so(make, pace):
+    pace.open = False
+    engine = make(limits=Limits(waiting=1))
+    engine.start(S, "a")
+    until(lambda: engine.runs("a")[0].status == "running")
+    engine.start(S, "b")
+    assert message(engine.start, S, "c") == "The queue is full: 1 runs are waiting. Try again in a minute."
+
+
+def test_one_owner_cannot_fill_the_queue(make, pace):
+    pace.open = False
+    engine = make(limits=Limits(per_owner=2))
+    engine.start(S, "me")
+    engine.start(S, "me")
+    said = message(engine.start, S, "me")
+    assert said == "You have 2 runs waiting or running. Let one end, or stop it."
+    engine.start(S, "you")
+
+
+def test_too_much_work_is_refused_with_what_is_allowed(make):
+    engine = make(limits=Limits(work=100 * 64 * 64))
+    settings = Settings("an apple", steps=51, batch_size=2, width=64, height=64)
+    assert message(engine.start, settings, "me", kind=SettingsError) == (
+        "steps times batch_size must be at most 100 at 64 x 64, got 51 x 2 = 102."
+    )
+    engine.start(Settings("an apple", steps=50, batch_size=2, width=64, height=64), "me")
+
+
+def test_what_the_model_cannot_draw_is_refused_before_it_waits(make):
+    settings = Settings("an apple", width=72, height=64)
+    assert message(make().start, settings, "me", kind=SettingsError) == (
+        "width must be a multiple of 32 for tiny, got 72."
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (SettingsError("eta is wrong."), "eta is wrong."),
+        (ZeroDivisionError("by zero"), "The run broke off: ZeroDivisionError: by zero"),
+        (torch.OutOfMemoryError("CUDA"), "Memory ran out. Use a smaller picture or a smaller batch."),
+        (
+            RuntimeError("not enough memory: 9 GB"),
+            "Memory ran out. Use a smaller picture or a smaller batch.",
+        ),
+    ],
+)
+def test_an_error_in_the_worker_reaches_the_follower_and_the_worker_goes_on(make, pace, error, said):
+    engine = make()
+    pace.fails = error
+    run_id = engine.start(S, "me")
+    assert message(list, engine.follow(run_id)) == said
+    pace.fails = None
+    assert last(engine, engine.start(S, "me")).status == "done"
+
+
+def test_runs_are_listed_to_their_owner_only_newest_first(make):
+    engine = make()
+    mine = [engine.start(S, "me") for _ in range(2)]
+    yours = engine.start(S, "you")
+    assert [run.id for run in engine.runs("me")] == mine[::-1]
+    assert [run.id for run in engine.runs("you")] == [yours]
+    assert engine.runs("nobody") == []
+
+
+def test_ids_cannot_be_guessed(make):
+    engine = make()
+    ids = {engine.start(S, f"owner {i}") for i in range(5)}
+    assert len(ids) == 5
+    assert min(map(len, ids)) >= 22  # 128 bits
+
+
+def test_an_unknown_run_is_a_sentence(make):
+    engine = make()
+    for call in (engine.follow, engine.stop, engine.trace):
+        assert message(call, "no such id") == GONE
+    assert message(engine.trace, ["not", "even", "text"]) == GONE
+
+
+def test_old_runs_are_forgotten(make):
+    engine = make(limits=Limits(keep_seconds=0.05))
+    first = engine.start(S, "me")
+    last(engine, first)
+    second = engine.start(S, "me")
+    last(engine, second)
+    time.sleep(0.1)
+    assert message(engine.trace, first).startswith("This run is not kept any more.")
+    assert engine.trace(second)  # the newest one stays
+
+
+def test_the_oldest_runs_go_when_the_budget_is_spent(make):
+    one = size_of(make_trace())
+    engine = make(limits=Limits(keep_bytes=2 * one + 1))
+    ids = [engine.add(make_trace(seed=i), "me") for i in range(2)]
+    engine.trace(ids[0])  # used last, so the other one goes
+    ids.append(engine.add(make_trace(seed=2), "me"))
+    assert message(engine.trace, ids[1]) == GONE
+    assert engine.trace(ids[0])
+    assert engine.trace(ids[2])
+
+
+def test_the_size_of_a_trace_counts_every_tensor_once():
+    trace = make_trace(steps=3, guided=False, attention=False)
+    one = 4 * 8 * 8 * 4
+    assert size_of(trace) == one * (4 + 3)  # x of 3 steps and the last x_next; x0, which is x0_cond
+    assert size_of("no trace") == 0
+
+
+def test_a_run_made_elsewhere_can_be_kept(make):
+    engine = make()
+    trace = make_trace(finished=False)
+    run = last(engine, engine.add(trace, "me"))
+    assert (run.trace, run.status, run.step) == (trace, "stopped", 4)
+    assert [r.id for r in engine.runs("me")] == [run.id]
+
+
+def test_other_work_waits_for_its_turn_and_gives_its_result(make, pace):
+    pace.open = False
+    engine = make()
+    run_id = engine.start(S, "me")
+    found = []
+    caller = threading.Thread(target=lambda: found.append(engine.call(lambda model: model.name, "me")))
+    caller.start()
+    time.sleep(0.05)
+    assert found == []
+    pace.step(4)
+    caller.join(20)
+    assert found == ["tiny"]
+    assert [run.id for run in engine.runs("me")] == [run_id]
+
+
+def test_errors_of_other_work_are_raised(make):
+    def work(model):
+        raise SettingsError("no.")
+
+    assert message(make().call, work, "me") == "no."
+
+
+def test_a_warm_up_is_nobodys_run(make, pace):
+    engine = make()
+    engine.warm_up()
+    until(lambda: pace.made == 2)
+    assert engine.runs("") == []
+
+
+def test_closing_stops_the_run_refuses_the_rest_and_joins(make, pace):
+    pace.open = False
+    engine = make()
+    first, second = engine.start(S, "me"), engine.start(S, "me")
+    until(lambda: engine.runs("me")[1].status == "running")
+    pace.step(2)
+    closing = threading.Thread(target=engine.close)
+    closing.start()
+    assert message(list, engine.follow(second)) == "The program is closing; this run was not made."
+    pace.step(4)
+    closing.join(20)
+    assert last(engine, first).status == "stopped"
+    assert not engine._worker.is_alive()
+    assert message(engine.start, S, "me") == "The program is closing and starts nothing new."
+
+
+def test_everything_on_the_device_goes_through_the_decorator(make):
+    decorated = []
+
+    def on_device(function):
+        decorated.append(function.__name__)
+        return function
+
+    make(on_device=on_device)
+    assert decorated == ["_draw_on_device", "_perform_on_device"]
+
+
+def test_a_folder_without_a_checkpoint_is_a_sentence(tmp_path):
+    assert message(choose, tmp_path, kind=CheckpointError) == (
+        f"There is no checkpoint in {tmp_path}. Put one there, name one with --weights, or train one: make train."
+    )
+
+
+def test_a_missing_weights_file_is_a_sentence(tmp_path):
+    said = message(Engine, Path(tmp_path / "none.safetensors"), kind=CheckpointError)
+    assert said.startswith(f"There is no checkpoint {tmp_path / 'none.safetensors'}.")

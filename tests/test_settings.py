@@ -1,0 +1,127 @@
+import dataclasses
+import json
+import math
+
+import pytest
+
+from ldm.errors import SettingsError, check_choice
+from ldm.settings import LIMITS, MAX_PROMPT, WHOLE, Settings
+
+
+def message(**change):
+    with pytest.raises(SettingsError) as error:
+        Settings(**{"prompt": "a", **change})
+    return str(error.value)
+
+
+def below(name):
+    return LIMITS[name][0] - (1 if name in WHOLE else 0.001)
+
+
+def above(name):
+    return LIMITS[name][1] + (1 if name in WHOLE else 0.001)
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_both_limits_are_allowed_and_kept(name):
+    for value in LIMITS[name]:
+        kept = getattr(Settings("a", **{name: value}), name)
+        assert kept == value
+        assert type(kept) is (int if name in WHOLE else float)
+
+
+@pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.parametrize("outside", [below, above])
+def test_beyond_a_limit_is_refused(name, outside):
+    assert message(**{name: outside(name)}).startswith(f"{name} must be between ")
+
+
+@pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.parametrize(
+    "value",
+    [math.nan, math.inf, -math.inf, 10**10, 10**400, -(10**5000)],
+    ids=lambda v: f"{v:.0e}" if abs(v) < 1e300 else "vast",
+)
+def test_numbers_that_are_no_use_are_refused(name, value):
+    assert message(**{name: value}).startswith(f"{name} must be between ")
+
+
+@pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.parametrize("value", [True, "20", [20], {}, 1j, None])
+def test_what_is_no_number_is_refused(name, value):
+    if (name, value) == ("eta", None):
+        pytest.skip("None is the sampler's own eta")
+    assert message(**{name: value}) == f"{name} must be a number, got {value!r}."
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"steps": 0}, "steps must be between 1 and 1000, got 0."),
+        ({"steps": math.nan}, "steps must be between 1 and 1000, got nan."),
+        ({"steps": 10**400}, "steps must be between 1 and 1000, got a number of 401 digits."),
+        ({"steps": 20.5}, "steps must be a whole number, got 20.5."),
+        ({"seed": 1234567.25}, "seed must be a whole number, got 1234567.25."),
+        ({"seed": -1}, "seed must be between 0 and 4294967295, got -1."),
+        ({"cfg_scale": 31}, "cfg_scale must be between 0 and 30, got 31."),
+        ({"eta": 1.5}, "eta must be between 0 and 1, got 1.5."),
+        ({"width": 2049.0}, "width must be between 16 and 2048, got 2049."),
+        ({"prompt": None}, "prompt must be text, got None."),
+        ({"sampler": 3}, "sampler must be text, got 3."),
+        ({"prompt": " \n"}, "prompt must say what to draw, got ' \\n'."),
+        ({"prompt": "x" * 2001}, "prompt must have at most 2000 characters, got 2001."),
+        ({"negative_prompt": "x" * 2001}, "negative_prompt must have at most 2000 characters, got 2001."),
+        ({"prompt": "a \ud83d"}, "prompt holds '\\ud83d', half of a character; type or paste it again."),
+        (
+            {"seed": 2**32 - 1, "batch_size": 16},
+            "seed must be at most 4294967280 for batch_size 16, got 4294967295.",
+        ),
+    ],
+)
+def test_a_message_names_the_setting_its_value_and_what_is_allowed(change, sentence):
+    assert message(**change) == sentence
+
+
+def test_a_long_wrong_value_does_not_fill_the_page():
+    assert len(message(prompt=["x" * 10**6])) < 100
+    assert len(message(steps="x" * 10**6)) < 100
+
+
+def test_the_longest_prompt_is_allowed():
+    assert len(Settings("x" * MAX_PROMPT).prompt) == MAX_PROMPT
+
+
+def test_whole_floats_become_whole_numbers():
+    assert repr(Settings("a", steps=20.0).steps) == "20"
+
+
+def test_the_last_picture_of_a_batch_has_the_largest_seed():
+    assert Settings("a", seed=2**32 - 16, batch_size=16).seed == 4294967280
+
+
+def test_settings_survive_json_and_unknown_keys_are_ignored():
+    settings = Settings("a café ☕", eta=0.1, cfg_scale=7.7, seed=2**32 - 1)
+    values = json.loads(json.dumps({**settings.to_dict(), "invented_later": [1]}))
+    assert Settings.from_dict(values) == settings
+
+
+def test_missing_keys_are_the_defaults():
+    assert Settings.from_dict({"prompt": "a"}) == Settings("a")
+
+
+def test_settings_without_a_prompt_say_so():
+    with pytest.raises(SettingsError) as error:
+        Settings.from_dict({"steps": 3})
+    assert str(error.value) == "The settings name no prompt."
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings("a").steps = 3
+
+
+def test_a_wrong_choice_is_answered_with_the_nearest_one():
+    with pytest.raises(SettingsError) as error:
+        check_choice("sampler", "dimm", ["ddim", "heun"])
+    assert str(error.value) == "Unknown sampler 'dimm'. Did you mean 'ddim'? Choose one of: ddim, heun."
+    check_choice("sampler", "heun", ["ddim", "heun"])

@@ -1,0 +1,239 @@
+import dataclasses
+import json
+import urllib.error
+import urllib.request
+import zlib
+
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+from ldm import png, run_file
+from ldm.settings import Settings
+
+PROMPT = "a red apple on a blue background"
+
+
+@pytest.fixture(scope="module")
+def client(address, tmp_path_factory):
+    made = Client(
+        address, verbose=False, analytics_enabled=False, download_files=str(tmp_path_factory.mktemp("got"))
+    )
+    yield made
+    made.close()
+
+
+def refused(client, name="/generate", **given):
+    with pytest.raises(AppError) as error:
+        client.predict(**({"prompt": PROMPT} if name == "/generate" else {}), **given, api_name=name)
+    return str(error.value)
+
+
+def http(address, path, body=None):
+    """Status and JSON of a request."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(address + path, data, {"content-type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, answer.read().decode(), answer.headers
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode(), error.headers
+
+
+def test_three_endpoints_are_public(client):
+    assert sorted(client.view_api(return_format="dict")["named_endpoints"]) == [
+        "/generate",
+        "/roundtrip",
+        "/steps",
+    ]
+    assert client.view_api(return_format="dict")["unnamed_endpoints"] == {}
+
+
+def test_parameters_are_the_fields_of_settings_and_all_but_the_prompt_have_defaults(client):
+    endpoint = client.view_api(return_format="dict")["named_endpoints"]["/generate"]
+    names = [p["parameter_name"] for p in endpoint["parameters"]]
+    fields = [f.name for f in dataclasses.fields(Settings) if f.name != "strength"]
+    assert names == fields
+    assert [p["parameter_name"] for p in endpoint["parameters"] if not p["parameter_has_default"]] == [
+        "prompt"
+    ]
+    named = client.view_api(return_format="dict")["named_endpoints"]
+    assert [p["parameter_name"] for p in named["/roundtrip"]["parameters"]] == [
+        "image",
+        "policy",
+        "sample",
+        "seed",
+    ]
+    assert [p["parameter_name"] for p in named["/steps"]["parameters"]] == ["run_id"]
+
+
+def test_a_prompt_alone_gives_a_picture_with_its_settings_inside(client):
+    pictures, seed, run_id = client.predict(prompt=PROMPT, api_name="/generate")
+    settings, model_name = png.read(pictures[0])
+    assert (len(pictures), seed, model_name) == (1, 0, "tiny")
+    assert len(run_id) >= 22
+    assert settings == Settings(PROMPT, steps=3, cfg_scale=3.0, cfg_rescale=0.7, width=64, height=64)
+
+
+def test_keywords_are_obeyed(client):
+    given = {
+        "prompt": PROMPT, "negative_prompt": "blurry", "steps": 2, "sampler": "euler_ancestral", "spacing": "leading",
+        "final_sigma": "first_timestep", "cfg_scale": 2.5, "cfg_rescale": 0.0, "eta": 0.5, "seed": 4_294_967_290,
+        "width": 48, "height": 32,
+    }  # fmt: skip
+    pictures, seed, _ = client.predict(**given, api_name="/generate")
+    assert seed == given["seed"]
+    assert png.read(pictures[0])[0] == Settings(**given)
+    with Image.open(pictures[0]) as image:
+        assert image.size == (48, 32)
+
+
+def test_picture_i_of_a_batch_says_its_own_seed(client):
+    pictures, seed, _ = client.predict(prompt=PROMPT, batch_size=3, seed=5, api_name="/generate")
+    assert seed == 5
+    assert [png.read(path)[0].seed for path in pictures] == [5, 6, 7]
+    assert [png.read(path)[0].batch_size for path in pictures] == [1, 1, 1]
+
+
+def test_the_steps_of_a_run_are_its_run_file_and_a_picture_each(client):
+    run_id = client.predict(prompt=PROMPT, steps=4, seed=3, api_name="/generate")[2]
+    path, frames = client.predict(run_id=run_id, api_name="/steps")
+    trace = run_file.load(path)
+    assert (trace.settings.seed, len(trace.steps), len(frames)) == (3, 4, 4)
+    with Image.open(frames[0]) as image:
+        assert (image.format, image.size) == ("PNG", (64, 64))
+
+
+def test_a_client_that_leaves_ends_its_run(client, engine):
+    job = client.submit(prompt=PROMPT, steps=1000, api_name="/generate")
+    run_id = next(job)[2]
+    job.cancel()
+    run = list(engine.follow(run_id))[-1]
+    assert run.status == "stopped"
+    assert run.step < 1000
+
+
+def test_a_round_trip_gives_the_picture_back_and_its_numbers(client, tmp_path):
+    Image.linear_gradient("L").resize((50, 30)).save(tmp_path / "x.png")
+    path, numbers = client.predict(image=handle_file(tmp_path / "x.png"), api_name="/roundtrip")
+    with Image.open(path) as image:
+        assert (image.format, image.size) == ("PNG", (50, 30))
+    assert numbers["psnr"] > 0
+    assert -1 <= numbers["ssim"] <= 1
+    assert numbers["latents"] == [1, 4, 8, 13]
+    assert numbers["note"] == "The picture was padded from 50 x 30 to 52 x 32, a multiple of 4."
+
+
+def test_a_round_trip_can_crop_and_sample(client, tmp_path):
+    Image.linear_gradient("L").resize((50, 30)).save(tmp_path / "x.png")
+    given = {"image": handle_file(tmp_path / "x.png"), "policy": "crop", "sample": True}
+    first, numbers = client.predict(**given, seed=1, api_name="/roundtrip")
+    second, _ = client.predict(**given, seed=2, api_name="/roundtrip")
+    assert numbers["note"] == "The picture was cropped from 50 x 30 to 48 x 28, a multiple of 4."
+    with Image.open(first) as a, Image.open(second) as b:
+        assert a.tobytes() != b.tobytes()
+
+
+BAD = [
+    ({"prompt": ""}, "prompt must say what to draw, got ''."),
+    ({"prompt": " \n "}, "prompt must say what to draw, got ' \\n '."),
+    ({"prompt": "a" * 10_000}, "prompt must have at most 2000 characters, got 10000."),
+    ({"steps": 0}, "steps must be between 1 and 1000, got 0."),
+    ({"steps": 10**9}, "steps must be between 1 and 1000, got 1000000000."),
+    ({"steps": 10**400}, "steps must be a number"),
+    ({"steps": 20.5}, "steps must be a whole number, got 20.5."),
+    ({"steps": "twenty"}, "steps must be a number, got 'twenty'."),
+    ({"seed": -1}, "seed must be between 0 and 4294967295, got -1."),
+    ({"width": 60}, "width must be a multiple of 8 for tiny, got 60."),
+    ({"height": 4096}, "height must be between 16 and 2048, got 4096."),
+    ({"batch_size": 17}, "batch_size must be between 1 and 16, got 17."),
+    ({"cfg_scale": True}, "cfg_scale must be a number, got True."),
+    ({"sampler": "dimm"}, "Unknown sampler 'dimm'. Did you mean 'ddim'?"),
+    ({"eta": 2}, "eta must be between 0 and 1, got 2."),
+    (
+        {"steps": 500, "batch_size": 8},
+        "steps times batch_size must be at most 2000 at 64 x 64, got 500 x 8 = 4000.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("given", "said"), BAD, ids=[str(given)[:40] for given, _ in BAD])
+def test_bad_settings_are_refused_with_a_sentence(client, given, said):
+    assert refused(client, **({"prompt": PROMPT} | given) if "prompt" not in given else given).startswith(
+        said
+    )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, [1], {"a": 1}])
+def test_numbers_that_are_none_are_refused_over_plain_http(address, value):
+    data = [PROMPT, "", value, "dpmpp_2m", "trailing", "zero", 3, 0.7, None, 0, 1, 64, 64]
+    status, text, _ = http(address, "/gradio_api/call/generate", {"data": data})
+    if status == 200:
+        event = json.loads(text)["event_id"]
+        text = http(address, f"/gradio_api/call/generate/{event}")[1]
+        assert "event: error" in text
+        assert "complete" not in text
+
+
+def text_file(path):
+    path.write_text("no picture")
+
+
+def truncated(path):
+    Image.effect_noise((200, 200), 50).save(path)
+    path.write_bytes(path.read_bytes()[:500])
+
+
+def bomb(path):
+    def chunk(kind, data):
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    header = (30_000).to_bytes(4, "big") * 2 + bytes([1, 0, 0, 0, 0])
+    rows = zlib.compress(bytes(100_000))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (text_file, "x.png is not a picture"),
+        (truncated, "x.png is damaged"),
+        (bomb, "x.png has 30000 x 30000 pixels; at most 50 million are read."),
+    ],
+)
+def test_bad_pictures_are_refused_with_a_sentence(client, tmp_path, make, said):
+    make(tmp_path / "x.png")
+    assert refused(client, "/roundtrip", image=handle_file(tmp_path / "x.png")).startswith(said)
+
+
+def test_a_bad_policy_is_refused_with_a_sentence(client, tmp_path):
+    Image.new("RGB", (16, 16)).save(tmp_path / "x.png")
+    said = refused(client, "/roundtrip", image=handle_file(tmp_path / "x.png"), policy="stretch")
+    assert said == "Unknown policy 'stretch'. Choose one of: pad, crop."
+
+
+def test_a_run_that_is_not_there_is_a_sentence(client):
+    assert refused(client, "/steps", run_id="nothing").startswith("This run is not kept any more.")
+
+
+def test_health(address):
+    status, text, _ = http(address, "/healthz")
+    assert (status, json.loads(text)) == (200, {"status": "ok", "checkpoint": "tiny", "device": "cpu"})
+
+
+def test_what_gradio_would_do_for_anybody_is_refused(address):
+    for path in ("/gradio_api/file=https://example.com/a", "/gradio_api/file%3Dhttp%3A//example.com/a"):
+        assert http(address, path)[0] == 403
+    assert http(address, "/gradio_api/run/generate", {"data": ["a"]})[0] in (401, 403, 404, 405)
+    assert http(address, "/monitoring/summary")[0] in (401, 403, 404)
+    assert http(address, "/gradio_api/call/generate", {"data": ["a" * 5_000_000]})[0] == 413
+
+
+def test_the_page_may_load_nothing_from_elsewhere(address):
+    headers = http(address, "/")[2]
+    assert "default-src 'self'" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
