@@ -5,8 +5,6 @@ Tensors in, floats out.  Knows nothing about files, networks or the rest of the 
 
 import math
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 WINDOW = 11  # SSIM's Gaussian window
@@ -79,9 +77,10 @@ def _blur(x: Tensor) -> Tensor:
     """Gaussian means of (N, 1, h, w) over the windows that fit inside."""
     for dim in (2, 3):
         size = min(WINDOW, x.shape[dim] - 1 + x.shape[dim] % 2)  # odd
-        offsets = torch.arange(size, dtype=x.dtype, device=x.device) - size // 2
-        weights = torch.exp(-(offsets**2) / (2 * WINDOW_SIGMA**2))
-        shape = [1, 1, 1, 1]
-        shape[dim] = size
-        x = F.conv2d(x, (weights / weights.sum()).reshape(shape))
+        left = x.shape[dim] - size + 1
+        weights = [math.exp(-((k - size // 2) ** 2) / (2 * WINDOW_SIGMA**2)) for k in range(size)]
+        total = x.new_zeros(x.narrow(dim, 0, left).shape)
+        for k, weight in enumerate(weights):  # a quarter of a convolution's time in float64
+            total.add_(x.narrow(dim, k, left), alpha=weight / sum(weights))
+        x = total
     return x

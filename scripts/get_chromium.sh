@@ -1,11 +1,12 @@
 #!/bin/sh
 # Makes sure that the browser tests find a Chromium and the training tests the emoji font.
 # Looks first, installs only what is missing, and says in a sentence what it could not do.
-# PYTHON: a Python that has playwright (default: .venv/bin/python).
+# PYTHON: a Python that has playwright (default: .venv/bin/python).  CHROMIUM: a browser that is nowhere on the PATH.
 set -eu
 PYTHON=${PYTHON:-.venv/bin/python}
 
 on_path() {
+    if [ -n "${CHROMIUM:-}" ]; then return 0; fi
     for name in chromium chromium-browser google-chrome google-chrome-stable; do
         if command -v "$name" >/dev/null 2>&1; then return 0; fi
     done
@@ -48,7 +49,7 @@ has_font() {
 }
 
 if ! on_path && ! playwrights_own_starts && ! download && ! { apt_install chromium && on_path; }; then
-    echo "The browser tests need Chromium or Google Chrome on the PATH, and none could be installed here." >&2
+    echo "The browser tests need Chromium or Google Chrome on the PATH, or named in CHROMIUM; none could be installed here." >&2
     echo "Install one, or run the tests that need none:  make test-quick" >&2
     exit 1
 fi

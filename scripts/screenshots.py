@@ -27,7 +27,10 @@ def main() -> None:
     PLACE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with running_app(folder) as address, told(address, folder, viewport=SIZE, color_scheme="dark") as story:
+        with (
+            running_app(folder) as address,
+            told(address, folder, viewport=SIZE, color_scheme="dark") as story,
+        ):
             story.open()
             for prompt, seed in (("a rocket in space", 1), ("a yellow duck under water", 2), (PROMPT, 3)):
                 story.draw(prompt, seed=seed)

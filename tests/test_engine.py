@@ -351,7 +351,8 @@ def test_everything_on_the_device_goes_through_the_decorator(make):
 
 def test_a_folder_without_a_checkpoint_is_a_sentence(tmp_path):
     assert message(choose, tmp_path, kind=CheckpointError) == (
-        f"There is no checkpoint in {tmp_path}. Put one there, name one with --weights, or train one: make train."
+        f"There is no checkpoint in {tmp_path}. "
+        "Put one there, name one with --weights, or train one: make train."
     )
 
 

@@ -53,20 +53,20 @@ def posterior(schedule: NoiseSchedule, x0: Tensor, x: Tensor, t: Tensor) -> tupl
 
     Source: Ho et al. 2020 (arXiv:2006.11239) eq. 6 and 7.
     """
-    alphas_cumprod = schedule.alphas_cumprod.to(t.device)
-    before = torch.cat([alphas_cumprod.new_ones(1), alphas_cumprod[:-1]])[t]
-    betas, now = schedule.betas.to(t.device)[t], alphas_cumprod[t]
-    weight_x0 = before.sqrt() * betas / (1 - now)
-    weight_x = (1 - betas).sqrt() * (1 - before) / (1 - now)
+    now, betas = schedule.alphas_cumprod, schedule.betas
+    before = torch.cat([now.new_ones(1), now[:-1]])
+    mean_x0 = before.sqrt() * betas / (1 - now)
+    mean_x = (1 - betas).sqrt() * (1 - before) / (1 - now)
     variance = betas * (1 - before) / (1 - now)
-    return _per_picture(weight_x0, x) * x0 + _per_picture(weight_x, x) * x, _per_picture(variance, x)
+    return _at(mean_x0, t, x) * x0 + _at(mean_x, t, x) * x, _at(variance, t, x)
 
 
 def _weights(schedule: NoiseSchedule, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights of signal and noise at each picture's timestep, both (B, 1, 1, 1) in the type of x."""
-    alphas_cumprod = schedule.alphas_cumprod.to(t.device)[t]  # float64 until both roots are taken
-    return _per_picture(alphas_cumprod.sqrt(), x), _per_picture((1 - alphas_cumprod).sqrt(), x)
+    """Weights of signal and noise at each picture's timestep, both (B, 1, 1, 1)."""
+    alphas_cumprod = schedule.alphas_cumprod
+    return _at(alphas_cumprod.sqrt(), t, x), _at((1 - alphas_cumprod).sqrt(), t, x)
 
 
-def _per_picture(values: Tensor, x: Tensor) -> Tensor:
-    return values.to(x).reshape(-1, *[1] * (x.ndim - 1))
+def _at(table: Tensor, t: Tensor, x: Tensor) -> Tensor:
+    """(B, 1, 1, 1) entries of a (T,) float64 table, in the type and on the device of x."""
+    return table.to(x.dtype).to(x.device)[t].reshape(-1, *[1] * (x.ndim - 1))

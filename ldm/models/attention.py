@@ -131,7 +131,7 @@ class SpatialTransformer(nn.Module):
         for block in self.transformer_blocks:
             rows = block(rows, context, found)
         if maps is not None and found is not None:
-            maps.extend((height, width, m) for m in found)
+            maps.extend((int(height), int(width), m) for m in found)  # int: a tracer gives tensors
         rows = self.proj_out(rows) if self.linear else rows
         h = rows.unflatten(1, (height, width)).permute(0, 3, 1, 2)  # (B, C, H, W)
         return x + (h if self.linear else self.proj_out(h))

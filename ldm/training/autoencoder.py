@@ -30,14 +30,15 @@ class AutoencoderTraining:
     """How the autoencoder is trained.
 
     Attributes:
-        steps: of each part.
+        decoder_steps, encoder_steps: of the two parts.
         crops: per step, `crop` pixels square.
         noise: up to this much is added to the decoder's latents, so that it forgives the U-Net.
     """
 
     model: AutoencoderConfig
     objects: tuple[str, ...]
-    steps: int = 2400
+    decoder_steps: int = 2400
+    encoder_steps: int = 1400
     crops: int = 16
     crop: int = 128
     noise: float = 0.05
@@ -87,18 +88,19 @@ def train_part(part: str, config: AutoencoderTraining, folder: Path, save_every:
     optimiser = Optimiser(
         named, muon_lr=config.muon_lr, adamw_lr=config.adamw_lr, smallest=16, ema_decay=0.999
     )
+    steps = config.decoder_steps if part == "decoder" else config.encoder_steps
     path, done = folder / f"{part}.safetensors", 0
     if path.exists():
         tensors, info = load_state(path)
         optimiser.load_state_dict(tensors)
         done = info["step"]
     started, first, saved = time.perf_counter(), done, time.perf_counter()
-    for step in range(done + 1, config.steps + 1):
+    for step in range(done + 1, steps + 1):
         images = _crops(config, step)
         loss = (_decoder_loss if part == "decoder" else _encoder_loss)(net, basis, images, config, step)
         loss.backward()
-        norm = optimiser.step(rate(step, config.steps, config.warmup))
-        if time.perf_counter() - saved > save_every or step == config.steps:
+        norm = optimiser.step(rate(step, steps, config.warmup))
+        if time.perf_counter() - saved > save_every or step == steps:
             save_state(path, optimiser.state_dict(), {"step": step})
             saved = time.perf_counter()
         speed = (step - first) * config.crops / (time.perf_counter() - started)

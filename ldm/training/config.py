@@ -77,7 +77,7 @@ def _text(width: int, layers: int) -> TextConfig:
 DEFAULT = Training(
     name="default",
     objects=COMMON_OBJECTS,
-    autoencoder=AutoencoderTraining(_AUTOENCODER, COMMON_OBJECTS, steps=2400),
+    autoencoder=AutoencoderTraining(_AUTOENCODER, COMMON_OBJECTS),
     latent=LatentTraining(
         unet=_unet(96, 256),
         text=_text(256, 2),

@@ -27,8 +27,9 @@ def build_app(engine: Engine) -> gr.Blocks:
         owner = gr.BrowserState(None, storage_key=STORAGE, secret=STORAGE)
         part("head", {"checkpoint": model.name, "device": device})
         saver = part("saver", None)
+        run = gr.State(None)
         with gr.Tabs(selected=TABS[0].ID) as tabs:
-            app = App(engine, page, owner, gr.State(None), saver, tabs)
+            app = App(engine, page, owner, run, saver, tabs)
             for tab in TABS:
                 tab.build(app)
         api.build(app)

@@ -90,10 +90,14 @@ def _generate(app: App) -> None:
         Returns:
             The pictures as PNG files that carry their settings, the seed used, and the run's id for /steps.
         """
-        settings = Settings(
-            prompt, negative_prompt, steps, sampler, spacing, final_sigma, cfg_scale, cfg_rescale, eta,
-            seed=seed, batch_size=batch_size, width=width, height=height,
-        )  # type: ignore[arg-type]  # fmt: skip
+        settings = Settings.from_dict(
+            {
+                "prompt": prompt, "negative_prompt": negative_prompt, "steps": steps, "sampler": sampler,
+                "spacing": spacing, "final_sigma": final_sigma, "cfg_scale": cfg_scale,
+                "cfg_rescale": cfg_rescale, "eta": eta, "seed": seed, "batch_size": batch_size,
+                "width": width, "height": height,
+            }
+        )  # fmt: skip
         run_id = app.engine.start(settings, _caller(request))
         try:
             for run in app.engine.follow(run_id):
@@ -126,7 +130,7 @@ def _roundtrip(app: App) -> None:
             seed: of that sample.
 
         Returns:
-            The reconstruction, and psnr (null for equal pictures), ssim, mae and what was done to the picture.
+            The reconstruction, and its psnr (null for equal pictures), ssim, mae, and what was done to fit.
         """
         if not isinstance(image, str):
             raise SettingsError(f"image must be a picture file, got {image!r}.")

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
 
 from ..diffusion.samplers import DEFAULT_ETA, SAMPLERS, USES_ETA
 from ..diffusion.schedule import FINAL_SIGMAS, SPACINGS
@@ -25,15 +24,15 @@ class Controls:
         fresh: draw a new seed each time.
     """
 
-    of: dict[str, Component]
+    of: dict[str, Any]
     fresh: gr.Checkbox
 
     @property
-    def inputs(self) -> set[Component]:
+    def inputs(self) -> set[Any]:
         """What an event must carry for `read`."""
         return {*self.of.values(), self.fresh}
 
-    def read(self, values: Mapping[Component, Any]) -> Settings:
+    def read(self, values: Mapping[Any, Any]) -> Settings:
         """What the page asks for.
 
         Raises:
@@ -46,7 +45,7 @@ class Controls:
             given["seed"] = secrets.randbelow(2**31)
         return Settings(**given)
 
-    def write(self, settings: Settings) -> dict[Component, Any]:
+    def write(self, settings: Settings) -> dict[Any, Any]:
         """Updates that make the page ask for `settings`."""
         values = asdict(settings)
         if values["eta"] is None:
@@ -59,7 +58,7 @@ class Controls:
         return {**updates, self.fresh: gr.update(value=False)}
 
 
-def prompts(model: LatentDiffusion) -> dict[str, Component]:
+def prompts(model: LatentDiffusion) -> dict[str, Any]:
     """Prompt and negative prompt."""
     examples = model.config.examples
     return {
@@ -83,18 +82,18 @@ def prompts(model: LatentDiffusion) -> dict[str, Component]:
     }
 
 
-def settings(model: LatentDiffusion, given: dict[str, Component]) -> Controls:
+def settings(model: LatentDiffusion, given: dict[str, Any]) -> Controls:
     """All other fields, laid out where they are called; `given` are the prompts."""
     best = model.config.recommended
     of = dict(given)
     with gr.Row(elem_classes="ld-pair"):
         of["steps"] = gr.Slider(
-            1, COMMON_STEPS, best.steps, step=1, precision=0, label="Steps", elem_id="steps",
-            info="Looks at the network takes; more is slower and finer.",
+            1, COMMON_STEPS, best.steps, step=1, precision=0, label="Steps", elem_id="steps", buttons=[],
+            info="More is slower and finer.",
         )  # fmt: skip
         of["cfg_scale"] = gr.Slider(
-            0, 15, best.cfg_scale, step=0.1, label="Guidance", elem_id="cfg_scale",
-            info="How hard the prompt pulls (cfg_scale); 1 is off.",
+            0, 15, best.cfg_scale, step=0.1, label="Guidance", elem_id="cfg_scale", buttons=[],
+            info="How hard the prompt pulls; 1 is off.",
         )  # fmt: skip
     with gr.Row(elem_classes="ld-pair"):
         of["sampler"] = gr.Dropdown(
@@ -102,7 +101,7 @@ def settings(model: LatentDiffusion, given: dict[str, Component]) -> Controls:
             info="The way from noise to picture.",
         )  # fmt: skip
         of["eta"] = gr.Slider(
-            0, 1, DEFAULT_ETA[best.sampler], step=0.05, label="Eta", elem_id="eta",
+            0, 1, DEFAULT_ETA[best.sampler], step=0.05, label="Eta", elem_id="eta", buttons=[],
             info="Fresh noise per step; 0 draws none.", visible=best.sampler in USES_ETA,
         )  # fmt: skip
     fresh = _seed(of)
@@ -110,10 +109,11 @@ def settings(model: LatentDiffusion, given: dict[str, Component]) -> Controls:
         for name, value in (("width", best.width), ("height", best.height)):
             of[name] = gr.Slider(
                 model.config.size_multiple, max(2 * value, 512), value, step=model.config.size_multiple,
-                precision=0, label=name.capitalize(), elem_id=name, info=f"Pixels; made for {value}.",
+                precision=0, label=name.capitalize(), elem_id=name, buttons=[],
+                info=f"Pixels; made for {value}.",
             )  # fmt: skip
     of["batch_size"] = gr.Slider(
-        1, LIMITS["batch_size"][1], 1, step=1, precision=0, label="Batch", elem_id="batch_size",
+        1, LIMITS["batch_size"][1], 1, step=1, precision=0, label="Batch", elem_id="batch_size", buttons=[],
         info="Pictures at once; picture i has seed + i.",
     )  # fmt: skip
     with gr.Accordion("Finer settings", open=False, elem_id="finer"):
@@ -122,7 +122,7 @@ def settings(model: LatentDiffusion, given: dict[str, Component]) -> Controls:
     return Controls({name: of[name] for name in order}, fresh)
 
 
-def _seed(of: dict[str, Component]) -> gr.Checkbox:
+def _seed(of: dict[str, Any]) -> gr.Checkbox:
     with gr.Row(elem_classes="ld-seed"):
         seed = of["seed"] = gr.Number(
             0, precision=0, label="Seed", elem_id="seed", info="One seed, one picture, on every machine.",
@@ -135,9 +135,10 @@ def _seed(of: dict[str, Component]) -> gr.Checkbox:
     return fresh
 
 
-def _finer(of: dict[str, Component], model: LatentDiffusion) -> None:
+def _finer(of: dict[str, Any], model: LatentDiffusion) -> None:
     of["cfg_rescale"] = gr.Slider(
-        0, 1, model.config.recommended.cfg_rescale, step=0.05, label="Guidance rescale", elem_id="cfg_rescale",
+        0, 1, model.config.recommended.cfg_rescale, step=0.05, label="Guidance rescale", buttons=[],
+        elem_id="cfg_rescale",
         info="Brings the contrast that guidance adds back to that of the plain prediction; 0 is off.",
     )  # fmt: skip
     with gr.Row(elem_classes="ld-pair"):

@@ -69,7 +69,6 @@ def how_drawn(name: str, decoder: str) -> str:
 
 def facts(model_name: str, settings: Settings, picture: int) -> str:
     """The run in one line."""
-    return (
-        f"{model_name}, seed {settings.seed + picture}, {settings.sampler}, cfg_scale {settings.cfg_scale:g}, "
-        f"{settings.width} x {settings.height}"
-    )
+    size = f"{settings.width} x {settings.height}"
+    seed = settings.seed + picture
+    return f"{model_name}, seed {seed}, {settings.sampler}, cfg_scale {settings.cfg_scale:g}, {size}"

@@ -17,6 +17,7 @@ from .predictions import Decode, check_picture, check_step
 
 NOT_RECORDED = "Attention was not recorded in this run."
 MAX_TILES = 24
+GROUND = 0.6  # how bright the picture is below the heat, whose bright end is lost on white
 TILE = 160  # pixels of a tile's longer side
 
 
@@ -50,7 +51,7 @@ def attention_overlay(
     *,
     negative: bool = False,
 ) -> Image.Image:
-    """A token's attention laid over the finished picture in grey; its largest value is brightest.
+    """A token's attention laid over the finished picture in dark grey; its largest value is brightest.
 
     Args:
         size: (width, height) of the result; None is the picture's.
@@ -62,12 +63,13 @@ def attention_overlay(
     amount = amount.nan_to_num() / max(float(amount.nan_to_num().max()), 1e-12)
     wide = F.interpolate(amount[None, None], size=(size[1], size[0]), mode="bilinear")[0, 0]  # (h, w)
     if picture < len(trace.images):
-        ground = trace.images[picture].convert("L").resize(size, Image.Resampling.BILINEAR).convert("RGB")
+        ground = trace.images[picture].convert("L").resize(size, Image.Resampling.BILINEAR)
     else:  # a run stopped before its first picture
-        ground = Image.new("RGB", size, "grey")
+        ground = Image.new("L", size, 128)
+    dark = ground.point([round(GROUND * level) for level in range(256)]).convert("RGB")
     colour = heat(0.4 + 0.6 * wide)  # the dark end would hide what lies below
     mask = Image.fromarray((wide * 0.8 * 255).round().clamp(0, 255).byte().numpy())
-    return Image.composite(colour, ground, mask)
+    return Image.composite(colour, dark, mask)
 
 
 def shown_tokens(tokens: tuple[str, ...]) -> list[int]:

@@ -122,7 +122,9 @@ class Story:
     def press(self, key):
         """A key, and the frame that shows what it did."""
         self.page.keyboard.press(key)
-        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.page.evaluate(
+            "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
 
     def see_the_steps(self):
         self.page.locator("#see-steps").click()
@@ -185,12 +187,25 @@ def photo(path, size=(331, 247)):
     """A picture with edges, gradients and texture, whose sides fit no autoencoder."""
     width, height = size
     sky = Image.linear_gradient("L").resize(size)
-    image = Image.merge("RGB", [sky.point(lambda v: 90 + v // 3), sky.point(lambda v: 140 + v // 4), sky.point(lambda v: 235 - v // 5)])
+    image = Image.merge(
+        "RGB",
+        [
+            sky.point(lambda v: 90 + v // 3),
+            sky.point(lambda v: 140 + v // 4),
+            sky.point(lambda v: 235 - v // 5),
+        ],
+    )
     draw = ImageDraw.Draw(image)
     draw.ellipse((width * 0.66, height * 0.1, width * 0.84, height * 0.34), fill=(255, 238, 180))
     draw.polygon([(0, height), (width * 0.3, height * 0.35), (width * 0.62, height)], fill=(70, 78, 96))
-    draw.polygon([(width * 0.3, height), (width * 0.68, height * 0.48), (width, height * 0.92), (width, height)], fill=(52, 60, 74))
-    draw.polygon([(width * 0.22, height * 0.5), (width * 0.3, height * 0.35), (width * 0.39, height * 0.52)], fill=(236, 240, 246))
+    draw.polygon(
+        [(width * 0.3, height), (width * 0.68, height * 0.48), (width, height * 0.92), (width, height)],
+        fill=(52, 60, 74),
+    )
+    draw.polygon(
+        [(width * 0.22, height * 0.5), (width * 0.3, height * 0.35), (width * 0.39, height * 0.52)],
+        fill=(236, 240, 246),
+    )
     draw.rectangle((0, height * 0.84, width, height), fill=(44, 82, 58))
     grain = Image.effect_noise(size, 22).convert("RGB")
     Image.blend(image.filter(ImageFilter.GaussianBlur(0.6)), grain, 0.07).save(path)

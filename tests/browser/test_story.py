@@ -35,7 +35,7 @@ def test_the_whole_story(story, tmp_path):
     assert len(previews) >= 2
     seed = story.seed_in_the_tray()
     assert page.locator("#seed input").input_value() == str(seed)
-    assert f"30 steps" in story.text("#ld-tray .line")
+    assert "30 steps" in story.text("#ld-tray .line")
 
     # the picture carries its settings, and gives them back
     path = story.save("#ld-tray figure a")
@@ -147,6 +147,8 @@ def test_it_fits_a_phone(address, tmp_path, scheme):
         for name in ("Prompt to image", "Round trip", "Denoising steps"):
             story.tab(name)
             story.page.wait_for_timeout(500)
-            wide = story.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            wide = story.page.evaluate(
+                "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+            )
             assert wide <= 0
         assert story.complaints == []

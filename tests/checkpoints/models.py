@@ -84,7 +84,9 @@ def sd_config(**changes) -> ModelConfig:
     return ModelConfig(**(config | changes))
 
 
-def random_model(config: ModelConfig, tokenizer: Tokenizer | None = None, preview: bool = False) -> LatentDiffusion:
+def random_model(
+    config: ModelConfig, tokenizer: Tokenizer | None = None, preview: bool = False
+) -> LatentDiffusion:
     """A model whose every weight matters: small noise, also on what starts as 0 or 1."""
     if tokenizer is None:
         own = config.text.tokenizer == "embedded"

@@ -79,9 +79,9 @@ def test_a_prompt_alone_gives_a_picture_with_its_settings_inside(client):
 
 def test_keywords_are_obeyed(client):
     given = {
-        "prompt": PROMPT, "negative_prompt": "blurry", "steps": 2, "sampler": "euler_ancestral", "spacing": "leading",
-        "final_sigma": "first_timestep", "cfg_scale": 2.5, "cfg_rescale": 0.0, "eta": 0.5, "seed": 4_294_967_290,
-        "width": 48, "height": 32,
+        "prompt": PROMPT, "negative_prompt": "blurry", "steps": 2, "sampler": "euler_ancestral",
+        "spacing": "leading", "final_sigma": "first_timestep", "cfg_scale": 2.5, "cfg_rescale": 0.0,
+        "eta": 0.5, "seed": 4_294_967_290, "width": 48, "height": 32,
     }  # fmt: skip
     pictures, seed, _ = client.predict(**given, api_name="/generate")
     assert seed == given["seed"]

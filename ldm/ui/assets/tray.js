@@ -30,7 +30,7 @@ const fill = (place, picture, many) => {
   if (!picture.file) { caption.replaceChildren(); image.removeAttribute('tabindex'); image.removeAttribute('role'); return; }
   image.tabIndex = 0;
   image.setAttribute('role', 'button');
-  const seed = make('span', (many ? '' : 'seed ') + picture.seed), link = make('a');
+  const seed = make('span', many ? picture.seed : ''), link = make('a');
   link.append(make('b', 'Save '), 'PNG');
   link.href = url;
   link.download = picture.file.orig_name || 'picture.png';

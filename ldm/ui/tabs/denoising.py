@@ -145,6 +145,7 @@ class Page:
 def build(app: App) -> None:
     """Lay out the tab and wire it."""
     with gr.Tab(TITLE, id=ID) as tab:
+        shown = gr.State(None)
         scrubber = build_scrubber()
         with gr.Row(elem_id="steps-asks"):
             lanes = gr.Dropdown(
@@ -172,16 +173,21 @@ def build(app: App) -> None:
             elem_id="steps-exact",
         )
         with gr.Row(elem_classes="ld-go", elem_id="steps-save"):
-            save_gif = gr.Button("Save as GIF", elem_id="save-gif", interactive=False, min_width=140)
-            save_run = gr.Button("Save the run", elem_id="save-run", interactive=False, min_width=140)
+            save_gif = gr.Button(
+                "Save as GIF", elem_id="save-gif", size="md", interactive=False, min_width=140
+            )
+            save_run = gr.Button(
+                "Save the run", elem_id="save-run", size="md", interactive=False, min_width=140
+            )
         opened = gr.File(
             label="Open a run file",
             file_types=[".safetensors"],
             type="filepath",
-            height=92,
+            height=96,
             elem_id="open-run",
+            elem_classes="ld-drop",
         )
-    wire(Page(app, scrubber, lanes, picture, exact, save_gif, save_run, opened, gr.State(None)), tab)
+    wire(Page(app, scrubber, lanes, picture, exact, save_gif, save_run, opened, shown), tab)
 
 
 def wire(page: Page, tab: gr.Tab) -> None:

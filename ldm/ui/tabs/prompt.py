@@ -116,25 +116,24 @@ def build(app: App) -> None:
             prompts = controls.prompts(model)
             with gr.Row(elem_classes="ld-go"):
                 go = gr.Button("Generate", variant="primary", elem_id="generate", scale=3)
-                stop = gr.Button(
-                    "Stop", variant="stop", elem_id="stop", interactive=False, scale=1, min_width=90
-                )
+                stop = gr.Button("Stop", elem_id="stop", interactive=False, scale=1, min_width=90)
             chips = part(
                 "chips", {"examples": list(model.config.examples), "vocabulary": model.config.vocabulary}
             )
         with gr.Column(elem_id="tray"):
             tray = build_tray()
             with gr.Row(elem_classes="ld-go"):
-                see = gr.Button("See the steps", elem_id="see-steps", interactive=False)
-                reuse = gr.Button("Use its settings", elem_id="reuse", interactive=False)
+                see = gr.Button("See the steps", elem_id="see-steps", size="md", interactive=False)
+                reuse = gr.Button("Use its settings", elem_id="reuse", size="md", interactive=False)
             sheet = build_sheet()
         with gr.Column(elem_id="settings"):
             asks = controls.settings(model, prompts)
             dropped = gr.File(
-                label="Drop a PNG made here to get its settings back",
+                label="Settings from a PNG made here",
                 type="filepath",
-                height=92,
+                height=96,
                 elem_id="settings-png",
+                elem_classes="ld-drop",
             )
     wire(Page(app, asks, go, stop, chips, tray, see, reuse, sheet, dropped))
 

@@ -121,11 +121,16 @@ def build(app: App) -> None:
     with gr.Tab(TITLE, id=ID) as tab, gr.Row(elem_id="trip"):
         with gr.Column(elem_id="trip-asks"):
             gr.Markdown(
-                "The network never sees pixels. An autoencoder turns a picture into latents and latents into a "
-                "picture; what is lost on the way cannot be drawn."
+                "The network never sees pixels. An autoencoder turns a picture into latents and latents into "
+                "a picture; what is lost on the way cannot be drawn."
             )
             upload = gr.File(
-                label="Your picture", file_types=["image"], type="filepath", height=150, elem_id="trip-upload"
+                label="Your picture",
+                file_types=["image"],
+                type="filepath",
+                height=130,
+                elem_id="trip-upload",
+                elem_classes="ld-drop",
             )
             with gr.Row(elem_classes="ld-go"):
                 newest = gr.Button("Newest picture", size="md", elem_id="trip-newest")
@@ -133,7 +138,7 @@ def build(app: App) -> None:
             policy, take, seed = _options()
         with gr.Column(elem_id="trip-shows"):
             slider = gr.ImageSlider(
-                label="Original and reconstruction",
+                label="Original on the left, reconstruction on the right",
                 type="filepath",
                 format="png",
                 interactive=False,
@@ -142,21 +147,9 @@ def build(app: App) -> None:
                 elem_id="trip-slider",
             )
             report = part("report")
-            download = gr.Button("Save the latents", elem_id="trip-save", interactive=False)
-    page = Page(
-        app,
-        upload,
-        newest,
-        example,
-        policy,
-        take,
-        seed,
-        slider,
-        report,
-        download,
-        gr.State(None),
-        gr.State(None),
-    )
+            download = gr.Button("Save the latents", elem_id="trip-save", size="md", interactive=False)
+            source, place = gr.State(None), gr.State(None)
+    page = Page(app, upload, newest, example, policy, take, seed, slider, report, download, source, place)
     wire(page, tab)
 
 

@@ -1,0 +1,126 @@
+"""One training from nothing to a checkpoint: tokenizer, basis, rendered latents, decoder, encoder, text and U-Net.
+
+Every part resumes where it stopped.  Yields a `TrainStep` for each step of each part.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ..data.scenes import OBJECTS, render
+from ..generation import run as draw
+from ..models.tokenizer import Tokenizer, train_bpe
+from ..settings import Settings
+from ..views.layout import grid
+from .autoencoder import basis_for, train_part
+from .cache import Cache
+from .config import VOCABULARY_SIZE, Training
+from .export import EXAMPLES, assemble
+from .latent import train
+from .state import TrainStep, log_line
+
+PARTS = ("decoder", "encoder", "latent")
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where a training keeps its state, and how often it looks at itself.
+
+    Attributes:
+        folder: state, cache, log and sample grids; may be deleted when the checkpoint is made.
+        log_every: steps between two lines of the log; their losses are averaged.
+        grid_every: steps between two sample grids of the last part; 0 is never.
+    """
+
+    folder: Path
+    log_every: int = 20
+    grid_every: int = 500
+
+
+def tokenizer_for(training: Training, folder: Path) -> Tokenizer:
+    """The vocabulary, learned once from captions over all objects and kept in the folder."""
+    path = folder / "tokenizer.json"
+    if not path.exists():
+        levels = ("easy", "free", "many")
+        captions = [
+            render(5, i, levels[i % 3], OBJECTS, held_out=None).caption for i in range(training.bpe_captions)
+        ]
+        vocab, merges = train_bpe(captions, VOCABULARY_SIZE)
+        text = training.latent.text
+        made = Tokenizer(
+            vocab,
+            merges,
+            length=text.max_position_embeddings,
+            bos=text.bos_token_id,
+            eos=text.eos_token_id,
+            pad=text.pad_token_id,
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(made.to_dict()))
+        temporary.replace(path)
+    return Tokenizer.from_dict(json.loads(path.read_text()))
+
+
+def train_all(training: Training, place: Workplace, parts: tuple[str, ...] = PARTS) -> Iterator[TrainStep]:
+    """Train the parts in order.
+
+    Args:
+        parts: of PARTS; "latent" needs neither of the others.
+    """
+    folder = place.folder
+    tokenizer = tokenizer_for(training, folder)
+    basis = basis_for(training.autoencoder, folder)
+    for part in parts:
+        losses: list[float] = []
+        if part == "latent":
+            steps = train(training.latent, Cache(folder, training.objects, basis, tokenizer), folder)
+        else:
+            steps = train_part(part, training.autoencoder, folder)
+        for step in steps:
+            losses.append(step.loss)
+            if step.step % place.log_every == 0:
+                step = replace(step, loss=sum(losses) / len(losses))
+                losses = []
+                log_line(folder, step.to_dict())
+            yield step
+            if part == "latent" and place.grid_every and step.step % place.grid_every == 0:
+                sample_grid(training, folder, step.step)
+
+
+def sample_grid(training: Training, folder: Path, step: int) -> Path:
+    """Pictures of fixed prompts by the moving averages as they stand in the folder."""
+    model = assemble(training, folder).to(torch.bfloat16)
+    recommended = training.recommended
+    settings = Settings(
+        "?",
+        steps=12,
+        cfg_scale=recommended.cfg_scale,
+        cfg_rescale=recommended.cfg_rescale,
+        width=recommended.width,
+        height=recommended.height,
+    )
+    images = [
+        draw(model, replace(settings, prompt=p, seed=i)).images[0].resize((128, 128))
+        for i, p in enumerate(EXAMPLES)
+    ]
+    path = folder / "grids" / f"{step:06d}.png"
+    path.parent.mkdir(exist_ok=True)
+    grid(images, 4, list(EXAMPLES)).save(path)
+    return path
+
+
+def claim_priority() -> None:
+    """Ask the scheduler to prefer this process's session a little, so that training beside other work goes on.
+
+    Only root on Linux may; elsewhere nothing happens.
+    """
+    try:
+        os.setsid()
+        Path(f"/proc/{os.getpid()}/autogroup").write_text("-4")
+    except (OSError, AttributeError):
+        return
