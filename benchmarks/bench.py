@@ -8,6 +8,8 @@ process and because a machine drifts: compare ratios, not seconds.  Prints a tab
 timed repetitions of all rounds.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import statistics
@@ -15,8 +17,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -41,12 +47,19 @@ def ours_small(_: Path) -> dict[str, list[float]]:
         PROMPT, steps=STEPS, cfg_scale=GUIDANCE, cfg_rescale=RESCALE, width=SIZE, height=SIZE
     )
     ldm.run(model, settings)
-    found: dict[str, list[float]] = {"picture": [], "first preview": [], "network": [], "on top, ms a step": []}
+    found: dict[str, list[float]] = {
+        "picture": [],
+        "first preview": [],
+        "network": [],
+        "on top, ms a step": [],
+    }
     predict, calls = model.predict, []
 
-    def timed(*arguments: Any, **keywords: Any) -> Any:
+    def timed(
+        x: Tensor, t: Tensor, context: Tensor, record: bool = False
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         start = time.perf_counter()
-        result = predict(*arguments, **keywords)
+        result = predict(x, t, context, record)
         calls.append(time.perf_counter() - start)
         return result
 
@@ -101,7 +114,7 @@ def diffusers_small(folder: Path, dtype: str) -> dict[str, list[float]]:
     return {"picture": found[1:]}
 
 
-def _randomised(module: Any) -> Any:
+def _randomised(module: nn.Module) -> nn.Module:
     """Real memory and small random weights for a module built on the meta device."""
     import torch
 
@@ -143,7 +156,7 @@ def diffusers_sd(_: Path, dtype: str) -> dict[str, list[float]]:
     return {"call": _timed_calls(lambda: net(x, 500, encoder_hidden_states=context).sample)}
 
 
-def _timed_calls(call: Any) -> list[float]:
+def _timed_calls(call: Callable[[], object]) -> list[float]:
     import torch
 
     found = []
@@ -170,7 +183,16 @@ def measure(case: str, rounds: int, folder: Path) -> dict[str, dict[str, list[fl
     found: dict[str, dict[str, list[float]]] = {candidate: {} for candidate in CANDIDATES}
     for _ in range(rounds):
         for candidate in CANDIDATES:
-            command = [sys.executable, __file__, "--child", candidate, "--case", case, "--folder", str(folder)]
+            command = [
+                sys.executable,
+                __file__,
+                "--child",
+                candidate,
+                "--case",
+                case,
+                "--folder",
+                str(folder),
+            ]
             result = subprocess.run(command, capture_output=True, text=True, check=False)
             lines = [line for line in result.stdout.splitlines() if line.startswith("RESULT ")]
             if not lines:
@@ -195,12 +217,15 @@ def report(case: str, found: dict[str, dict[str, list[float]]]) -> None:
         print(f"{candidate:<18}{median:>10.3f}{low:>8.3f}{high:>8.3f}{median / ours:>20.2f}")
     for key, values in found["ours"].items():
         if key != main:
-            print(f"ours, {key:<20}{statistics.median(values):>10.3f}   (min {min(values):.3f}, max {max(values):.3f})")
+            middle, low, high = statistics.median(values), min(values), max(values)
+            print(f"ours, {key:<20}{middle:>10.3f}   (min {low:.3f}, max {high:.3f})")
 
 
 def main() -> None:
     """Parse the command line, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--case", choices=("small", "sd", "all"), default="all")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--child", default=None, help=argparse.SUPPRESS)

@@ -1,20 +1,23 @@
 """The command line: `python -m ldm generate | roundtrip | inspect | convert | grid | train | evaluate`.
 
-The same names as in the app.  Mistakes of the user end with one sentence and exit code 2.  This file prints, and
-no other.
+The same names as in the app.  Mistakes of the user end with one sentence and exit code 2.  This file prints,
+and no other.
 """
 
 import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import LdmError, SettingsError, check_choice
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from .latent_diffusion import LatentDiffusion
 
 GRID_PROMPTS = (
     "a red apple on a blue background",
@@ -54,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ldm", description="Latent diffusion you can watch.")
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    def command(name: str, function: Any, text: str) -> argparse.ArgumentParser:
+    def command(
+        name: str, function: Callable[[argparse.Namespace], None], text: str
+    ) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text, description=text)
         made.set_defaults(run=function)
         return made
@@ -104,17 +109,21 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--count", type=int, default=128)
     evaluate.add_argument("--steps", type=int, default=None)
     evaluate.add_argument("--cfg-scale", type=float, default=None)
-    evaluate.add_argument("--seen", action="store_true", help="prompts of combinations training may have seen")
+    evaluate.add_argument(
+        "--seen", action="store_true", help="prompts of combinations training may have seen"
+    )
     evaluate.add_argument("--grid", type=Path, default=None, help="also write the first 48 pictures here")
     return parser
 
 
 def _model_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--weights", type=Path, default=None, help="a checkpoint; the one that ships if not given")
+    parser.add_argument(
+        "--weights", type=Path, default=None, help="a checkpoint; the one that ships if not given"
+    )
     parser.add_argument("--device", default=None, help="cpu, cuda or mps; the best there is if not given")
 
 
-def _settings(options: argparse.Namespace, model: Any, prompt: str) -> Settings:
+def _settings(options: argparse.Namespace, model: "LatentDiffusion", prompt: str) -> Settings:
     """The model's recommended settings with what was asked for on top."""
     values: dict[str, Any] = dict(vars(model.config.recommended))
     for field in fields(Settings):
@@ -176,7 +185,9 @@ def _inspect(options: argparse.Namespace) -> None:
 
     model = load(options.checkpoint, device="cpu")
     config = model.config.to_dict()
-    config["training"] = {k: v for k, v in config["training"].items() if not isinstance(v, dict)} or "see the file"
+    config["training"] = {
+        k: v for k, v in config["training"].items() if not isinstance(v, dict)
+    } or "see the file"
     print(json.dumps(config, indent=2, ensure_ascii=False))
     parts = (
         ("U-Net", model.model),
@@ -229,7 +240,8 @@ def _train(options: argparse.Namespace) -> None:
         for step in train_all(training, Workplace(folder), parts):
             if step.step % 20 == 0:
                 print(
-                    f"{step.part} step {step.step}, {step.samples} pictures, loss {step.loss:.4f}, {step.rate:.0f}/s",
+                    f"{step.part} step {step.step}, {step.samples} pictures, "
+                    f"loss {step.loss:.4f}, {step.rate:.0f}/s",
                     flush=True,
                 )
     if options.out is not None:
@@ -257,7 +269,10 @@ def _evaluate(options: argparse.Namespace) -> None:
     settings = _settings(options, model, "?")
     results = list(judged(model, judge, settings, options.count, held_out=not options.seen))
     found = accuracies(results)
-    print(f"{options.count} prompts, {settings.steps} steps of {settings.sampler}, guidance {settings.cfg_scale:g}")
+    print(
+        f"{options.count} prompts, {settings.steps} steps of {settings.sampler}, "
+        f"guidance {settings.cfg_scale:g}"
+    )
     print("judge on renders it has not seen: " + ", ".join(f"{k} {v:.3f}" for k, v in own.items()))
     print("model: " + ", ".join(f"{k} {v:.3f}" for k, v in found.items()))
     quality = reconstruction(model, judge.objects)

@@ -81,10 +81,9 @@ def resume(
     if not 0 <= at <= len(trace.steps) or not trace.steps:
         raise SettingsError(f"at must be between 0 and {len(trace.steps)}, the steps made; got {at}.")
     for name in ("width", "height", "batch_size"):
-        if getattr(settings, name) != getattr(before, name):
-            raise SettingsError(
-                f"{name} must stay {getattr(before, name)} when a run is taken up again, got {getattr(settings, name)}."
-            )
+        old, new = getattr(before, name), getattr(settings, name)
+        if new != old:
+            raise SettingsError(f"{name} must stay {old} when a run is taken up again, got {new}.")
     if settings.steps <= at:
         raise SettingsError(f"steps must be more than {at}, the steps already made; got {settings.steps}.")
     x = trace.steps[at].x if at < len(trace.steps) else trace.steps[-1].x_next
@@ -150,7 +149,8 @@ def check(model: LatentDiffusion, settings: Settings) -> None:
             raise SettingsError(f"{name} must be a multiple of {multiple} for {model.name}, got {size}.")
     if settings.steps > model.n_steps:
         raise SettingsError(
-            f"steps must be between 1 and {model.n_steps}, the model's training timesteps; got {settings.steps}."
+            f"steps must be between 1 and {model.n_steps}, the model's training timesteps; "
+            f"got {settings.steps}."
         )
 
 
@@ -189,9 +189,7 @@ def _denoise(
 ) -> Iterator[Step]:
     guided = settings.cfg_scale != 1
     prompts = [settings.negative_prompt, settings.prompt] if guided else [settings.prompt]
-    contexts = [
-        c.expand(settings.batch_size, -1, -1) for c in model.get_text_conditioning(prompts).split(1)
-    ]
+    contexts = [c.expand(settings.batch_size, -1, -1) for c in model.get_text_conditioning(prompts).split(1)]
     denoise = Denoiser(
         network=lambda x, t, context: model.predict(x, t, context, record=record_attention),
         schedule=model.schedule,

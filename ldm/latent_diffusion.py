@@ -117,7 +117,9 @@ class LatentDiffusion(nn.Module):
         """B prompts -> (B, T, D) context."""
         return self.cond_stage_model(list(prompts))
 
-    def autoencoder_encode(self, images: Tensor, noise: Tensor | None = None, *, mean: bool = False) -> Tensor:
+    def autoencoder_encode(
+        self, images: Tensor, noise: Tensor | None = None, *, mean: bool = False
+    ) -> Tensor:
         """(B, 3, f*H, f*W) in [-1, 1] -> (B, C, H, W) latents, sampled and scaled to unit variance.
 
         Args:

@@ -10,12 +10,13 @@ import sys
 import threading
 import warnings
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 MAX_GRAPHS = 12  # shapes; the one not used for longest is dropped
+Graph = Callable[[Tensor, Tensor, Tensor], Tensor | tuple[Tensor, ...]]
 log = logging.getLogger(__name__)
 
 
@@ -63,13 +64,13 @@ class Graphs:
     """A U-Net as traced graphs, one per shape, with and without attention maps.
 
     A traced graph runs without Python between its operators: a busy web server in the same process does not
-    slow it, and dispatch costs less.  Where tracing cannot work the network runs as it is, with the same bits.
+    slow it, and dispatch costs less.  Where tracing cannot work the network runs as it is, same bits.
     Not safe for two threads at once; `Engine` has the lock.
     """
 
     def __init__(self, unet: nn.Module) -> None:
         self.unet = unet
-        self._graphs: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+        self._graphs: OrderedDict[tuple[object, ...], Graph] = OrderedDict()
         self._lock = threading.Lock()
         self._broken = False
 
@@ -93,7 +94,7 @@ class Graphs:
         """Forget every graph; call it after the weights have changed."""
         self._graphs.clear()
 
-    def _trace(self, x: Tensor, t: Tensor, context: Tensor, record: bool) -> Any:
+    def _trace(self, x: Tensor, t: Tensor, context: Tensor, record: bool) -> Graph:
         recording = _Recording(self.unet, record).eval()
         try:
             with warnings.catch_warnings():
@@ -105,7 +106,7 @@ class Graphs:
             return recording
 
 
-def _as_graph(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+def _as_graph(module: nn.Module, inputs: tuple[Tensor, ...]) -> Graph:
     graph = torch.jit.trace(module, inputs, check_trace=False)
     return torch.jit.freeze(graph)
 

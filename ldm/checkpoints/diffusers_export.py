@@ -83,9 +83,7 @@ def convert(model: LatentDiffusion, folder: str | Path) -> None:
         raise CheckpointError(f"{folder} exists already; name a folder that does not, or is empty.")
     part = folder.with_name(f".{secrets.token_hex(8)}.part")
     unet, autoencoder = unet_weights(model), autoencoder_weights(model)
-    text = {
-        f"text_model.{k}": v for k, v in model.cond_stage_model.transformer.text_model.state_dict().items()
-    }
+    text = model.cond_stage_model.transformer.state_dict()  # its keys begin with "text_model."
     try:
         part.mkdir(parents=True)
         _write_part(part / "unet", unet_config(config), unet, "diffusion_pytorch_model")

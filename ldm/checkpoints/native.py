@@ -67,7 +67,7 @@ def save(
     config = model.config if config is None else config
     tokenizer = model.cond_stage_model.tokenizer
     metadata: dict[str, str] = {}
-    if tokenizer.vocab is Tokenizer.clip().vocab:
+    if tokenizer.is_clip:
         config = replace(config, text=replace(config.text, tokenizer="clip"))
     else:
         config = replace(config, text=replace(config.text, tokenizer="embedded"))

@@ -1,6 +1,7 @@
 """The autoencoder: pictures to latents and back, with CompVis's parameter names."""
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -182,7 +183,7 @@ class Encoder(nn.Module):
         for stage in self.down:
             h = stage(h)
             if hasattr(stage, "downsample"):
-                h = stage.downsample(h)
+                h = cast(nn.Module, stage.downsample)(h)
         return self.conv_out(F.silu(self.norm_out(self.mid(h))))
 
 
@@ -211,7 +212,7 @@ class Decoder(nn.Module):
         for stage in reversed(self.up):
             h = stage(h)
             if hasattr(stage, "upsample"):
-                h = stage.upsample(h)
+                h = cast(nn.Module, stage.upsample)(h)
         return self.conv_out(F.silu(self.norm_out(h)))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 def group_norm(channels: int, groups: int = 32, eps: float = 1e-5) -> nn.GroupNorm:
-    """GroupNorm with the field's eps: 1e-5 in ResBlocks of the U-Net, 1e-6 in transformers and autoencoder."""
+    """GroupNorm with the field's eps: 1e-5 in the U-Net's ResBlocks, 1e-6 in transformers and autoencoder."""
     return nn.GroupNorm(groups, channels, eps=eps)
 
 
@@ -22,8 +22,8 @@ def timestep_embedding(t: Tensor, dim: int, max_period: float = 10000.0) -> Tens
         t: (B,) timesteps, whole or fractional.
 
     Returns:
-        (B, dim) float32, `[cos(t * f_i), sin(t * f_i)]` with `f_i = max_period ** (-i / half)`; an odd dim ends
-        in a zero.
+        (B, dim) float32, `[cos(t * f_i), sin(t * f_i)]` with `f_i = max_period ** (-i / half)`; an odd
+        dim ends in a zero.
 
     Source: Vaswani et al. 2017, section 3.5; order and exponents as CompVis's `timestep_embedding`.
     """
@@ -123,7 +123,7 @@ class ResBlock(nn.Module):
         return Upsample(channels, False) if resample == "up" else Downsample(channels, False)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        """x (B, C, H, W), emb (B, E) -> (B, C_out, H, W), at another size if it resamples."""
+        """X (B, C, H, W), emb (B, E) -> (B, C_out, H, W), at another size if it resamples."""
         norm, act, conv = self.in_layers
         h = conv(self.h_upd(act(norm(x))))
         shift = self.emb_layers(emb)[:, :, None, None]  # (B, C_out or 2 C_out, 1, 1)

@@ -1,7 +1,7 @@
 """Sizes of the networks, as frozen records.  A checkpoint of ours carries them as JSON in its metadata.
 
-Field names are CompVis's where CompVis has the field: names inside files are forever.  To add a field, give it
-the default that means "as before".
+Field names are CompVis's where CompVis has the field: names inside files are forever.  To add a field, give
+it the default that means "as before".
 """
 
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
@@ -70,7 +70,8 @@ class UNetConfig:
                 )
         if self.model_channels % self.num_groups:
             raise CheckpointError(
-                f"model_channels must be a multiple of num_groups {self.num_groups}, got {self.model_channels}."
+                f"model_channels must be a multiple of num_groups {self.num_groups}, "
+                f"got {self.model_channels}."
             )
 
     @property
@@ -193,7 +194,9 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         if self.prediction_type not in ("eps", "v", "x0"):
-            raise CheckpointError(f"prediction_type must be 'eps', 'v' or 'x0', got {self.prediction_type!r}.")
+            raise CheckpointError(
+                f"prediction_type must be 'eps', 'v' or 'x0', got {self.prediction_type!r}."
+            )
 
     @property
     def size_multiple(self) -> int:
@@ -214,12 +217,14 @@ class ModelConfig:
         return _build(cls, values)
 
 
-def _build(cls: type, values: dict[str, Any]) -> Any:
+def _build(cls: type, values: dict[str, Any]) -> Any:  # noqa: ANN401 - one of several records
     hints = get_type_hints(cls)
     known = {f.name for f in fields(cls)}
     unknown = sorted(set(values) - known)
     if unknown:
-        raise CheckpointError(f"{cls.__name__} has no field {unknown[0]!r}; is the file from a newer version?")
+        raise CheckpointError(
+            f"{cls.__name__} has no field {unknown[0]!r}; is the file from a newer version?"
+        )
     made: dict[str, Any] = {}
     for key, value in values.items():
         if is_dataclass(hints[key]):

@@ -1,11 +1,12 @@
 """Prompts to context: CLIP's text encoder.
 
-The transformer is transformers' `CLIPTextModel`; its import takes seconds, so it happens where a text encoder is
-really built.  Version 5 of that package dropped the `text_model.` that every Stable Diffusion file has in its
-keys; here the module sits under that name again, so that files load without a map.
+The transformer is transformers' `CLIPTextModel`; its import takes seconds, so it happens where a text
+encoder is really built.  Version 5 of that package dropped the `text_model.` that every Stable Diffusion file
+has in its keys; here the module sits under that name again, so that files load without a map.
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ class CLIPTextEmbedder(nn.Module):
                 bos_token_id=config.bos_token_id,
                 eos_token_id=config.eos_token_id,
                 pad_token_id=config.pad_token_id,
-                attn_implementation="eager",  # sequences are short: a plain product is the fastest on a CPU
+                attn_implementation="eager",  # type: ignore[call-arg]  # sequences are short: a plain product is the fastest on a CPU
             )
         )
 
@@ -57,7 +58,8 @@ class CLIPTextEmbedder(nn.Module):
         """(B, T) token numbers -> (B, T, D) context."""
         # positions are given: a model built on the meta device and assigned has no buffer of them
         positions = torch.arange(ids.shape[1], device=ids.device)[None]
-        return self.transformer.text_model(input_ids=ids, position_ids=positions).last_hidden_state
+        model = cast(nn.Module, self.transformer.text_model)
+        return model(input_ids=ids, position_ids=positions).last_hidden_state
 
     def forward(self, prompts: Sequence[str]) -> Tensor:
         """B prompts -> (B, T, D) context; what is longer than T tokens is cut off."""

@@ -104,6 +104,11 @@ class Tokenizer:
                 raise CheckpointError(f"The tokenizer has no piece with the id of {name}, {numbers[name]}.")
         return cls(vocab, merges, **numbers)
 
+    @property
+    def is_clip(self) -> bool:
+        """Whether the vocabulary is CLIP's own, which no checkpoint needs to carry."""
+        return self.vocab is _clip_tables()[0]
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         merges = [" ".join(pair) for pair in self.merges]

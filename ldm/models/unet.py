@@ -1,10 +1,11 @@
 """The U-Net that predicts noise in latents, with CompVis's parameter names.
 
-One class for the whole family: Stable Diffusion 1, 2 and XL, inpainting, the unconditional and class-conditional
-models of the latent diffusion paper.  What differs is data in `UNetConfig`.
+One class for the whole family: Stable Diffusion 1, 2 and XL, inpainting, the unconditional and
+class-conditional models of the latent diffusion paper.  What differs is data in `UNetConfig`.
 """
 
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -67,10 +68,15 @@ class UNetModel(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """What the weights are stored and computed in."""
-        return self.out[2].weight.dtype
+        return cast(nn.Conv2d, self.out[2]).weight.dtype
 
     def forward(
-        self, x: Tensor, t: Tensor, context: Tensor | None = None, y: Tensor | None = None, record: bool = False
+        self,
+        x: Tensor,
+        t: Tensor,
+        context: Tensor | None = None,
+        y: Tensor | None = None,
+        record: bool = False,
     ) -> Tensor | tuple[Tensor, tuple[Tensor, ...]]:
         """What the network predicts (noise, v or x0).
 
@@ -185,10 +191,8 @@ class _Layers:
 
     def _attention(self, channels: int, depth: int) -> nn.Module:
         config = self.config
-        if config.num_head_channels == -1:
-            heads = config.num_heads
-        else:
-            heads = channels // config.num_head_channels
+        width = config.num_head_channels
+        heads = config.num_heads if width == -1 else channels // width
         if not config.use_spatial_transformer:
             return AttentionBlock(channels, heads, config.use_new_attention_order, config.num_groups)
         return SpatialTransformer(

@@ -52,7 +52,13 @@ class AutoencoderTraining:
 def pictures(seed: int, start: int, count: int, objects: tuple[str, ...], level: str | None = None) -> Tensor:
     """(count, 3, 256, 256) in [-1, 1] rendered pictures; levels take turns unless one is given."""
     scenes = [
-        render(seed, i, level or LEVEL_CYCLE[i % len(LEVEL_CYCLE)], objects, held_out=None if level is None else False)
+        render(
+            seed,
+            i,
+            level or LEVEL_CYCLE[i % len(LEVEL_CYCLE)],
+            objects,
+            held_out=None if level is None else False,
+        )
         for i in range(start, start + count)
     ]
     return torch.stack([torch.from_numpy(s.pixels.copy()) for s in scenes]).permute(0, 3, 1, 2) / 127.5 - 1
@@ -75,11 +81,13 @@ def rate(step: int, steps: int, warmup: int, last: float = 0.03) -> float:
     return rise * (last + (1 - last) * fall)
 
 
-def train_part(part: str, config: AutoencoderTraining, folder: Path, save_every: float = 120.0) -> Iterator[TrainStep]:
+def train_part(
+    part: str, config: AutoencoderTraining, folder: Path, save_every: float = 120.0
+) -> Iterator[TrainStep]:
     """Train "decoder" or "encoder", resuming from the folder's state if there is one."""
     basis = basis_for(config, folder)
     torch.manual_seed(config.seed)
-    net = AutoencoderKL(config.model).bfloat16().to(memory_format=torch.channels_last)
+    net = AutoencoderKL(config.model).bfloat16().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     modules = {"decoder": (net.decoder, net.post_quant_conv), "encoder": (net.encoder, net.quant_conv)}[part]
     prefixes = {"decoder": ("decoder.", "post_quant_conv."), "encoder": ("encoder.", "quant_conv.")}[part]
     for module in modules:
@@ -121,7 +129,9 @@ def _crops(config: AutoencoderTraining, step: int) -> Tensor:
     return torch.stack(found)
 
 
-def _decoder_loss(net: AutoencoderKL, basis: Basis, images: Tensor, config: AutoencoderTraining, step: int) -> Tensor:
+def _decoder_loss(
+    net: AutoencoderKL, basis: Basis, images: Tensor, config: AutoencoderTraining, step: int
+) -> Tensor:
     z = basis.encode(images)
     generator = generator_for(config.seed, step, 1)
     noise = torch.randn(z.shape, generator=generator)
@@ -135,7 +145,9 @@ def _edges(difference: Tensor) -> Tensor:
     return difference.diff(dim=2).abs().mean() + difference.diff(dim=3).abs().mean()
 
 
-def _encoder_loss(net: AutoencoderKL, basis: Basis, images: Tensor, config: AutoencoderTraining, step: int) -> Tensor:
+def _encoder_loss(
+    net: AutoencoderKL, basis: Basis, images: Tensor, config: AutoencoderTraining, step: int
+) -> Tensor:
     del config, step
     z = basis.encode(images)
     moments = net.quant_conv(net.encoder(images.bfloat16().to(memory_format=torch.channels_last))).float()
@@ -151,7 +163,7 @@ def _encoder_loss(net: AutoencoderKL, basis: Basis, images: Tensor, config: Auto
 def psnr_of_decoder(net: AutoencoderKL, basis: Basis, images: Tensor) -> tuple[float, float]:
     """PSNR in dB on whole pictures, over all pixels: (linear decode, decoder)."""
     z = basis.encode(images)
-    net = net.to(memory_format=torch.channels_last)
+    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     decoded = torch.cat([net.decode(part) for part in z.split(8)])
     results = []
     for candidate in (basis.decode(z), decoded):

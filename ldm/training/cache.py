@@ -89,9 +89,7 @@ class Cache:
         which = torch.multinomial(weights, size, replacement=True, generator=generator).tolist()
         numbers = torch.randint(chunks, (size,), generator=generator).tolist()
         rows = torch.randint(CHUNK, (size,), generator=generator).tolist()
-        found = [
-            (self.chunk(levels[w], n), r) for w, n, r in zip(which, numbers, rows, strict=True)
-        ]
+        found = [(self.chunk(levels[w], n), r) for w, n, r in zip(which, numbers, rows, strict=True)]
         return Batch(
             torch.stack([c["latents"][r] for c, r in found]).float(),
             torch.stack([c["masks"][r] for c, r in found])[:, None].float() / 255,

@@ -1,4 +1,4 @@
-"""The trainings this repository knows by name: `default`, the shipped model, and `small`, a proof of the same path."""
+"""The trainings known by name: `default`, the shipped model, and `small`, a proof of the same path."""
 
 from dataclasses import dataclass
 
@@ -83,12 +83,33 @@ DEFAULT = Training(
         text=_text(256, 2),
         schedule=_SCHEDULE,
         phases=(
-            Phase(until=3200, shares={"easy": 1.0}, chunks=10, object_weight=3.0),
-            Phase(until=4800, shares={"easy": 0.5, "free": 0.5}, chunks=8, object_weight=2.0),
-            Phase(until=6400, shares={"easy": 0.5, "free": 0.25, "many": 0.25}, chunks=8, object_weight=2.0),
+            Phase(until=2000, shares={"easy": 1.0}, chunks=10, object_weight=3.0),
+            Phase(until=4200, shares={"easy": 0.6, "free": 0.2, "many": 0.2}, chunks=8, object_weight=2.0),
         ),
+        decay=0.25,
     ),
     recommended=_RECOMMENDED,
 )
 
-TRAININGS: dict[str, Training] = {"default": DEFAULT}
+_FEW = ("apple", "cat", "heart", "car", "tree", "rocket", "fish", "house")
+
+SMALL = Training(
+    name="small",
+    objects=_FEW,
+    autoencoder=AutoencoderTraining(
+        _AUTOENCODER, _FEW, decoder_steps=150, encoder_steps=100, basis_pictures=300, warmup=20
+    ),
+    latent=LatentTraining(
+        unet=_unet(64, 128),
+        text=_text(128, 2),
+        schedule=_SCHEDULE,
+        phases=(Phase(until=280, shares={"easy": 1.0}, chunks=1, object_weight=2.0),),
+        batch=32,
+        warmup=20,
+        ema_decay=0.98,
+    ),
+    recommended=_RECOMMENDED,
+    bpe_captions=6000,
+)
+
+TRAININGS: dict[str, Training] = {"default": DEFAULT, "small": SMALL}

@@ -35,7 +35,9 @@ EXAMPLES = (
 def model_config(training: Training, record: dict[str, Any] | None = None) -> ModelConfig:
     """The config that goes into the file."""
     kinds = examples()
-    known = {kind: [w for w in words if w in training.objects] for kind, words in kinds.items() if kind != "color"}
+    known = {
+        kind: [w for w in words if w in training.objects] for kind, words in kinds.items() if kind != "color"
+    }
     vocabulary = {kind: words for kind, words in known.items() if words} | {"color": kinds["color"]}
     return ModelConfig(
         name=f"Latent Darkroom {training.name}",
@@ -54,11 +56,15 @@ def model_config(training: Training, record: dict[str, Any] | None = None) -> Mo
 
 @torch.no_grad()
 def assemble(training: Training, folder: Path) -> LatentDiffusion:
-    """A model of the moving averages so far, in float32; parts that have no state yet stay as they are made."""
+    """A model of the moving averages so far, in float32; parts without state stay as they are made."""
     tokenizer = Tokenizer.from_dict(json.loads((folder / "tokenizer.json").read_text()))
     torch.manual_seed(0)
     model = LatentDiffusion(model_config(training, training_record(folder)), tokenizer, preview=True)
-    for part, prefix in (("decoder", "first_stage_model."), ("encoder", "first_stage_model."), ("latent", "")):
+    for part, prefix in (
+        ("decoder", "first_stage_model."),
+        ("encoder", "first_stage_model."),
+        ("latent", ""),
+    ):
         path = folder / f"{part}.safetensors"
         if path.exists():
             _take(model, load_state(path)[0], prefix)

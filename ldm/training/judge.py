@@ -6,6 +6,7 @@ model cannot please it but by drawing what renders look like.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -48,7 +49,7 @@ class Judge(nn.Module):
         self.backgrounds = tuple(BACKGROUNDS)
         widths = (3, width, 2 * width, 4 * width, 6 * width)
         layers: list[nn.Module] = []
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
+        for before, after in pairwise(widths):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.SiLU()]
             layers += [nn.Conv2d(after, after, 3, padding=1), nn.GroupNorm(8, after), nn.SiLU()]
         self.body = nn.Sequential(*layers)
@@ -60,7 +61,7 @@ class Judge(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """(B, 3, h, w) in [-1, 1] -> scores (B, objects), (B, colours), (B, backgrounds)."""
         x = shrink(images)
-        h = self.neck(self.body(x.to(self.heads[0].weight)).flatten(1))
+        h = self.neck(self.body(x.to(next(self.parameters()))).flatten(1))
         return [head(h).float() for head in self.heads]
 
     @torch.no_grad()
@@ -107,7 +108,9 @@ def _worn(images: Tensor, generator: torch.Generator) -> Tensor:
     blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     share = torch.rand((len(x), 1, 1, 1), generator=generator)
     x = x + share * (blurred - x)
-    x = x + 0.15 * torch.rand((len(x), 1, 1, 1), generator=generator) * torch.randn(x.shape, generator=generator)
+    x = x + 0.15 * torch.rand((len(x), 1, 1, 1), generator=generator) * torch.randn(
+        x.shape, generator=generator
+    )
     dy, dx = torch.randint(-3, 4, (2,), generator=generator).tolist()
     return torch.roll(F.pad(x, (3, 3, 3, 3), mode="replicate"), (dy, dx), (2, 3))[..., 3:-3, 3:-3]
 
@@ -118,16 +121,19 @@ def train_judge(config: JudgeTraining, path: Path) -> Iterator[TrainStep]:
     torch.manual_seed(config.seed)
     judge = Judge(config.objects)
     optimiser = Optimiser(
-        judge.named_parameters(), muon_lr=0.02, adamw_lr=1e-3, smallest=16, adamw_only=("heads",), ema_decay=0.998
+        judge.named_parameters(),
+        muon_lr=0.02,
+        adamw_lr=1e-3,
+        smallest=16,
+        adamw_only=("heads",),
+        ema_decay=0.998,
     )
     for step in range(1, config.steps + 1):
         generator = generator_for(config.seed, step)
         rows = torch.randint(len(images), (config.batch,), generator=generator)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             scores = judge(_worn(images[rows], generator))
-        loss = torch.stack(
-            [F.cross_entropy(s.float(), labels[rows, i]) for i, s in enumerate(scores)]
-        ).sum()
+        loss = torch.stack([F.cross_entropy(s.float(), labels[rows, i]) for i, s in enumerate(scores)]).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = optimiser.step(min(1.0, step / 50, max(0.03, (config.steps - step) / (0.5 * config.steps))))
         yield TrainStep("judge", step, step * config.batch, float(loss.detach()), norm, 0.0)

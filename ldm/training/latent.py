@@ -1,7 +1,7 @@
 """Training of text encoder and U-Net together, on cached latents.
 
-v-prediction; every batch has its timesteps spread evenly; the object's cells weigh more than the background's;
-one caption in ten is replaced with the empty one, which is what guidance needs.
+v-prediction; every batch has its timesteps spread evenly; the object's cells weigh more than the
+background's; one caption in ten is replaced with the empty one, which is what guidance needs.
 """
 
 import time
@@ -110,7 +110,7 @@ def build(config: LatentTraining, cache: Cache, dtype: torch.dtype = torch.bfloa
         linear_end=config.schedule.linear_end,
         zero_terminal_snr=config.schedule.zero_terminal_snr,
     )
-    unet = unet.to(dtype).to(memory_format=torch.channels_last)
+    unet = unet.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Networks(unet.train(), text.to(dtype).train(), schedule)
 
 

@@ -13,7 +13,7 @@ ADAM_BETAS = (0.9, 0.99)
 
 
 def orthogonalised(gradients: Tensor) -> Tensor:
-    """(K, rows, cols) matrices with all their singular values near 1, by five Newton-Schulz steps in bfloat16.
+    """(K, rows, cols) matrices with singular values near 1, by five Newton-Schulz steps in bfloat16.
 
     Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".
     """

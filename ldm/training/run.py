@@ -1,4 +1,4 @@
-"""One training from nothing to a checkpoint: tokenizer, basis, rendered latents, decoder, encoder, text and U-Net.
+"""One training from nothing to a checkpoint, all parts in order.
 
 Every part resumes where it stopped.  Yields a `TrainStep` for each step of each part.
 """
@@ -115,7 +115,7 @@ def sample_grid(training: Training, folder: Path, step: int) -> Path:
 
 
 def claim_priority() -> None:
-    """Ask the scheduler to prefer this process's session a little, so that training beside other work goes on.
+    """Ask the scheduler to prefer this process a little, so that training beside other work goes on.
 
     Only root on Linux may; elsewhere nothing happens.
     """

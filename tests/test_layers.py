@@ -1,0 +1,95 @@
+"""Imports flow one way.  This file is the architecture diagram that cannot go stale."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "ldm"
+CORE = {
+    "errors",
+    "metrics",
+    "writing",
+    "settings",
+    "images",
+    "trace",
+    "models",
+    "diffusion",
+    "latent_diffusion",
+}
+MODEL = CORE | {"speed", "generation", "checkpoints"}
+DRAWING = {"png", "views", "run_file", "data"}
+MAY_IMPORT = {
+    "errors": set(),
+    "metrics": set(),
+    "speed": set(),
+    "writing": {"errors"},
+    "settings": {"errors"},
+    "images": {"errors"},
+    "trace": {"settings", "errors"},
+    "models": {"errors", "trace"},
+    "diffusion": {"errors", "trace"},
+    "latent_diffusion": {"models", "diffusion", "speed"},
+    "generation": CORE,
+    "checkpoints": CORE | {"speed"},
+    "data": {"images", "errors"},
+    "png": {"errors", "settings", "writing", "images"},
+    "run_file": {"errors", "settings", "trace", "writing", "images"},
+    "views": {"trace", "images", "errors", "settings", "diffusion", "metrics"},
+    "roundtrip": MODEL,
+    "training": MODEL | DRAWING,
+    "evaluation": MODEL | DRAWING | {"training"},
+    "engine": MODEL | DRAWING | {"roundtrip"},
+}
+ONLY_IN = {"gradio": ("ui/",), "pandas": ("ui/",), "transformers": ("models/text.py",), "spaces": ("ui/",)}
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if node.level:
+                package = path.relative_to(ROOT).parts[:-1]
+                up = package[: len(package) - (node.level - 1)]
+                parts = (*up, *module.split(".")) if module else up
+                names = [parts[0]] if parts else [alias.name for alias in node.names]
+                for name in names:
+                    yield "ldm", name
+            else:
+                yield module.split(".")[0], module.partition(".")[2].split(".")[0]
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name.split(".")[0], alias.name.partition(".")[2].split(".")[0]
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_flow_one_way(path):
+    part = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    for top, name in imports(path):
+        if top in ONLY_IN:
+            here = path.relative_to(ROOT).as_posix()
+            assert here.startswith(ONLY_IN[top]), f"only {ONLY_IN[top]} may import {top}"
+        if top == "ldm" and part in MAY_IMPORT and name not in ("", part):
+            assert name in MAY_IMPORT[part], f"{part} may not import {name}; see MAY_IMPORT"
+
+
+def test_every_part_has_its_row():
+    parts = {p.relative_to(ROOT).parts[0].removesuffix(".py") for p in ROOT.rglob("*.py")}
+    assert parts - set(MAY_IMPORT) == {"__init__", "__main__", "ui"}
+
+
+def test_importing_is_silent_and_light(tmp_path):
+    code = (
+        "import ldm, sys;"
+        "sys.exit(any(m in sys.modules for m in ('gradio', 'transformers', 'pandas', 'diffusers')))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-B", "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT.parent)},
+        capture_output=True,
+        check=False,
+    )
+    assert (run.returncode, run.stdout, run.stderr, list(tmp_path.iterdir())) == (0, b"", b"", [])
