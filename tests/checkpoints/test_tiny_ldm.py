@@ -1,5 +1,6 @@
 """A whole model of the original implementation, from its files to its pictures."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import fields, replace
 
@@ -147,6 +148,8 @@ def test_noise_and_context_become_the_original_picture_in_double_precision(golde
 
 
 def test_written_for_diffusers_it_has_the_weights_that_diffusers_made_of_it(golden, model):
+    if not (golden.folder / "diffusers").exists() and "GOLDEN" not in os.environ:
+        pytest.skip("this copy of the case has no diffusers folder; set GOLDEN to the folder of all cases.")
     for part, ours in (("unet", unet_weights(model)), ("vae", autoencoder_weights(model))):
         theirs = load_file(golden.folder / "diffusers" / part / "diffusion_pytorch_model.safetensors")
         assert set(ours) == set(theirs)
