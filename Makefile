@@ -39,10 +39,10 @@ bench: $(VENV)/.installed-dev  ## time this model and its peers, side by side
 	$(PY) benchmarks/bench.py $(ARGS)
 
 train: $(VENV)/.installed  ## train the model that ships
-	$(PY) -m ldm train --config default $(ARGS)
+	$(PY) -m ldm train --config default --out weights/default.safetensors $(ARGS)
 
 train-small: $(VENV)/.installed  ## train a small one in minutes, on a CPU
-	$(PY) -m ldm train --config small $(ARGS)
+	$(PY) -m ldm train --config small --out runs/small/small.safetensors $(ARGS)
 
 screenshots: $(VENV)/.installed-dev  ## remake docs/screenshots/
 	PYTHON=$(PY) sh scripts/get_chromium.sh

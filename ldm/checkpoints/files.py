@@ -85,6 +85,16 @@ def read_shapes(path: str | Path) -> tuple[dict[str, tuple[int, ...]], dict[str,
     return {name: tuple(entry["shape"]) for name, entry in header.items()}, metadata
 
 
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The metadata in the header of a .safetensors file; empty for any other kind, which is not read.
+
+    Raises:
+        CheckpointError: as `read_state_dict`.
+    """
+    path = Path(path)
+    return {} if _kind(path) == "pickle" else _header(path).get("__metadata__") or {}
+
+
 def write_state_dict(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a .safetensors file, whole or not at all.
 

@@ -14,7 +14,7 @@ from ..errors import CheckpointError
 from ..latent_diffusion import LatentDiffusion
 from ..models.config import ModelConfig
 from ..models.tokenizer import Tokenizer
-from .files import read_shapes, read_state_dict, write_state_dict
+from .files import read_metadata, read_state_dict, write_state_dict
 from .report import Checkpoint
 
 CONFIG, TOKENIZER = "ldm_config", "ldm_tokenizer"
@@ -22,7 +22,7 @@ CONFIG, TOKENIZER = "ldm_config", "ldm_tokenizer"
 
 def matches(path: Path) -> bool:
     """Whether the metadata has a config of ours."""
-    return CONFIG in read_shapes(path)[1]
+    return CONFIG in read_metadata(path)
 
 
 def read(path: Path) -> Checkpoint:

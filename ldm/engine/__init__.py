@@ -21,14 +21,15 @@ from PIL import Image
 from torch import Tensor
 
 from .. import checkpoints
-from ..errors import CheckpointError, LdmError
+from ..errors import LdmError
 from ..generation import check, finish, generate
 from ..images import to_images
 from ..latent_diffusion import LatentDiffusion
 from ..settings import Settings
 from ..trace import Step, Trace
-from .records import Job, Limits, Run, Status
+from .records import Job, Limits, Run, Status, as_sentence
 from .store import Store, size_of
+from .weights import choose
 
 __all__ = ["Engine", "Limits", "Run", "choose"]
 
@@ -242,7 +243,7 @@ class Engine:
             job.error = error
         except Exception as error:  # whatever it is, the page must hear of it and the worker go on
             log.exception("work failed")
-            job.error = _sentence(error)
+            job.error = as_sentence(error)
         if job.error is not None:
             return "failed"
         return "stopped" if isinstance(job.result, Trace) and not job.result.finished else "done"
@@ -289,24 +290,3 @@ class Engine:
 
     def _perform_on_device(self, work: Callable[[LatentDiffusion], T]) -> T:
         return work(self.model)
-
-
-def choose(folder: Path | None = None) -> Path:
-    """The checkpoint to open when none is named.
-
-    Raises:
-        CheckpointError: the folder holds none.
-    """
-    found = checkpoints.find(folder)
-    if not found:
-        raise CheckpointError(
-            f"There is no checkpoint in {folder or checkpoints.weights_folder()}. "
-            "Put one there, name one with --weights, or train one: make train."
-        )
-    return found[0]
-
-
-def _sentence(error: Exception) -> LdmError:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error):
-        return LdmError("Memory ran out. Use a smaller picture or a smaller batch.")
-    return LdmError(f"The run broke off: {type(error).__name__}: {error}")

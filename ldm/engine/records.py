@@ -7,6 +7,7 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
+import torch
 from PIL import Image
 
 from ..errors import LdmError, SettingsError
@@ -139,3 +140,10 @@ class Job:
 
 def _nothing(_: Job) -> None:
     return None
+
+
+def as_sentence(error: Exception) -> LdmError:
+    """Anything that went wrong in the worker, as the page can show it."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error):
+        return LdmError("Memory ran out. Use a smaller picture or a smaller batch.")
+    return LdmError(f"The run broke off: {type(error).__name__}: {error}")

@@ -2,19 +2,23 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 
 from ..settings import Settings
 from ..trace import Trace
 from ..views.curves import curves
-from ..views.layout import atlas
+from ..views.layout import SHEET_AREA, atlas
 from ..views.predictions import LANES, Decode, lane
 from . import files
 from .parts import part
 
 DEFAULT_LANES = ("x_t", "x0", "eps")
+PER_STEP = ("x_t", "x0", "eps", "x0_cond", "x0_uncond")  # drawn from one step alone
+PIECE = 32
 QUICK, FULL = "the quick linear preview", "the autoencoder"
 
 
@@ -33,7 +37,7 @@ def scrubber_value(
         decode: latents to pictures; `decoder` says in words what it is.
         picture: which one of the batch.
     """
-    sheet, columns, rows = atlas([lane(trace, name, decode, picture) for name in lanes])
+    sheet, columns, rows = atlas([_frames(trace, name, decode, picture, len(lanes)) for name in lanes])
     name = hashlib.sha256(sheet).hexdigest()[:16]
     path = files.folder(run_id) / f"steps-{name}.jpg"
     path.write_bytes(sheet)
@@ -59,6 +63,22 @@ def scrubber_value(
             {"title": "How much the prompt moves x0", "values": numbers["guidance"], "log": False},
         ],
     }
+
+
+def _frames(trace: Trace, name: str, decode: Decode, picture: int, lanes: int) -> list[Image.Image]:
+    """A lane, as large as fits on the sheet; drawn in pieces where it must shrink, for memory's sake."""
+    settings, count = trace.settings, len(trace.steps)
+    shrink = (SHEET_AREA / (count * lanes * settings.width * settings.height)) ** 0.5
+    if shrink >= 1:
+        return lane(trace, name, decode, picture)
+    size = (max(16, int(settings.width * shrink)), max(16, int(settings.height * shrink)))
+    # a lane of amounts has one scale for the whole run
+    piece = PIECE if name in PER_STEP else count
+    return [
+        image.resize(size, Image.Resampling.BOX)
+        for start in range(0, count, piece)
+        for image in lane(replace(trace, steps=trace.steps[start : start + piece]), name, decode, picture)
+    ]
 
 
 def how_drawn(name: str, decoder: str) -> str:

@@ -58,23 +58,17 @@ def status_line(run: Run) -> str:
 
 
 def sheet_value(runs: list[Run]) -> list[dict[str, Any]]:
-    """The newest runs, newest first."""
-    shown = [run for run in runs if run.trace is not None and run.trace.images][:SHEET]
-    return [_thumbnail(run) for run in shown]
+    """The newest runs that came to something or still may, newest first."""
+    shown = [run for run in runs if not run.over or (run.trace is not None and run.trace.images)]
+    return [_tile(run) for run in shown[:SHEET]]
 
 
-def _thumbnail(run: Run) -> dict[str, Any]:
-    if run.trace is None:
-        raise TypeError("only a run that is over has a thumbnail")
-    small = run.trace.images[0].copy()
-    small.thumbnail((128, 128))
-    return {
-        "run": run.id,
-        "src": files.data_url(small),
-        "prompt": run.settings.prompt,
-        "seed": run.settings.seed,
-        "count": len(run.trace.images),
-    }
+def _tile(run: Run) -> dict[str, Any]:
+    settings = run.settings
+    tile = {"run": run.id, "prompt": settings.prompt, "seed": settings.seed, "count": settings.batch_size}
+    if run.trace is not None:
+        return {**tile, "file": files.served(files.pictures(run.id, run.trace)[0])}
+    return {**tile, "src": files.data_url(run.preview[0]) if run.preview else ""}
 
 
 def _previews(run: Run) -> list[dict[str, Any]]:

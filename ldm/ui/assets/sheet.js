@@ -4,10 +4,12 @@ const show = () => {
   element.querySelector('.strip').replaceChildren(...runs.map((run) => {
     const button = document.createElement('button'), image = document.createElement('img');
     button.type = 'button';
-    image.src = run.src;
+    const url = run.file ? run.file.url : run.src;
     image.alt = `${run.prompt}, seed ${run.seed}`;
     button.title = image.alt;
-    button.append(image);
+    button.toggleAttribute('data-running', !run.file);
+    if (url) { image.src = url; button.append(image); }
+    else button.setAttribute('aria-label', image.alt);
     if (run.count > 1) {
       const many = document.createElement('span');
       many.textContent = run.count;

@@ -1,0 +1,103 @@
+import json
+import sys
+
+import pytest
+from PIL import Image
+
+from ldm import png, run_file
+from ldm.__main__ import main
+from ldm.checkpoints import save
+from tests.conftest import tiny_model
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save(tiny_model(), path)
+    return str(path)
+
+
+def run(capsys, *arguments):
+    code = main(list(arguments))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_generate_writes_a_picture_for_each_seed_and_overwrites_none(capsys, weights, tmp_path):
+    asked = ["generate", "a red circle", "--weights", weights, "--device", "cpu", "--out", str(tmp_path)]
+    asked += ["--seed", "7", "--batch-size", "2", "--steps", "3", "--sampler", "ddim", "--eta", "0.5"]
+    for _ in range(2):
+        code, out, _ = run(capsys, *asked)
+        assert code == 0 and len(out.split()) == 2
+    names = sorted(p.name for p in tmp_path.glob("*.png"))
+    assert names == [f"000000000{seed}-00{n}.png" for seed in (7, 8) for n in (0, 1)]
+    settings, name = png.read(tmp_path / "0000000008-000.png")
+    assert (settings.seed, settings.steps, settings.sampler, settings.eta) == (8, 3, "ddim", 0.5)
+    assert (settings.cfg_scale, settings.width, name) == (3.0, 32, "tiny")  # the model's own values
+
+
+def test_generate_writes_a_run_file(capsys, weights, tmp_path):
+    path = tmp_path / "run.safetensors"
+    code, _, _ = run(
+        capsys, "generate", "a red circle", "--weights", weights, "--steps", "3",
+        "--out", str(tmp_path), "--trace", str(path),
+    )  # fmt: skip
+    assert code == 0 and len(run_file.load(path).steps) == 3
+
+
+def test_roundtrip_says_what_it_did_to_the_picture(capsys, weights, tmp_path):
+    Image.new("RGB", (30, 22), "teal").save(tmp_path / "photo.png")
+    out_path = tmp_path / "back.png"
+    code, out, _ = run(
+        capsys, "roundtrip", str(tmp_path / "photo.png"), "--weights", weights, "--out", str(out_path)
+    )
+    assert code == 0 and "PSNR" in out and "30 x 22" in out
+    assert Image.open(out_path).size == (30, 22)
+
+
+def test_inspect_prints_the_config_and_the_sizes(capsys, weights):
+    code, out, _ = run(capsys, "inspect", weights)
+    assert code == 0
+    assert json.loads(out[: out.rindex("}") + 1])["name"] == "tiny"
+    assert "U-Net" in out and "parameters" in out
+
+
+def test_grid_draws_sixteen_prompts(capsys, weights, tmp_path):
+    code, out, _ = run(capsys, "grid", "--weights", weights, "--out", str(tmp_path / "grid.png"))
+    assert code == 0 and Image.open(out.strip()).width >= 4 * 32
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("generate", "x", "--steps", "0"), "ldm: steps must be between 1 and 1000, got 0.\n"),
+        (("generate", " "), "ldm: prompt must say what to draw, got ' '.\n"),
+        (("generate", "x", "--width", "36"), "ldm: width must be a multiple of 8 for tiny, got 36.\n"),
+        (("generate", "x", "--seed", "-1"), "ldm: seed must be between 0 and 4294967295, got -1.\n"),
+        (("roundtrip", "nowhere.png"), "ldm: There is no picture nowhere.png.\n"),
+    ],
+)
+def test_mistakes_end_with_one_sentence_and_exit_code_two(capsys, weights, arguments, message, tmp_path):
+    code, out, err = run(capsys, *arguments, "--weights", weights, *_out(arguments, tmp_path))
+    assert (code, out, err) == (2, "", message)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _out(arguments, folder):
+    return ("--out", str(folder)) if arguments[0] == "generate" else ()
+
+
+def test_a_missing_checkpoint_and_an_unknown_config_are_sentences(capsys, tmp_path):
+    code, _, err = run(capsys, "inspect", str(tmp_path / "none.safetensors"))
+    assert code == 2 and err.startswith("ldm: There is no checkpoint ") and err.count("\n") == 1
+    code, _, err = run(capsys, "train", "--config", "defualt")
+    assert code == 2 and err == (
+        "ldm: Unknown config 'defualt'. Did you mean 'default'? Choose one of: default, small.\n"
+    )
+
+
+def test_the_module_is_a_program(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["ldm", "--help"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0 and "generate" in capsys.readouterr().out

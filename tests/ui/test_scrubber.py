@@ -1,0 +1,55 @@
+import pytest
+from PIL import Image
+
+from ldm.ui.scrubber import FULL, QUICK, how_drawn, scrubber_value
+from ldm.views.predictions import LANES
+
+from ..traces import TRACES, decode, make_trace
+
+
+@pytest.fixture(autouse=True)
+def own_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+
+
+@pytest.mark.parametrize("trace", TRACES.values(), ids=TRACES)
+def test_every_run_fits_on_its_sheet(trace):
+    lanes = ("x_t", "x0", "eps")
+    value = scrubber_value("id", trace, lanes, decode, QUICK)
+    with Image.open(value["atlas"]["path"]) as sheet:
+        assert value["columns"] * value["rows"] >= len(lanes) * value["steps"]
+        assert sheet.width % value["columns"] == sheet.height % value["rows"] == 0
+    numbers = [
+        value["sigma"],
+        value["sigma_next"],
+        value["timestep"],
+        *(c["values"] for c in value["curves"]),
+    ]
+    assert {len(column) for column in numbers} == {value["steps"]} == {len(trace.steps)}
+    assert value["sigma"] == [step.sigma for step in trace.steps]
+
+
+def test_a_long_run_is_drawn_smaller_and_in_pieces(monkeypatch):
+    monkeypatch.setattr("ldm.ui.scrubber.SHEET_AREA", 64 * 64 * 40)
+    at_once = []
+
+    def counting(latents):
+        at_once.append(len(latents))
+        return decode(latents)
+
+    value = scrubber_value("id", make_trace(steps=150), ("x_t", "x0"), counting, QUICK)
+    assert (value["steps"], value["width"]) == (150, 64)
+    assert max(at_once) <= 8
+    with Image.open(value["atlas"]["path"]) as sheet:
+        assert sheet.width // value["columns"] < 64
+
+
+@pytest.mark.parametrize("name", LANES)
+def test_a_lane_says_how_it_was_drawn(name):
+    words = how_drawn(name, FULL)
+    assert ("not decoded" in words) != words.endswith("decoded by the autoencoder")
+
+
+def test_the_page_does_not_learn_the_runs_id_from_the_sheets_address():
+    value = scrubber_value("secret", make_trace(), ("x0",), decode, QUICK)
+    assert "secret" not in str(value)

@@ -1,0 +1,83 @@
+import dataclasses
+
+import pytest
+from PIL import Image
+
+from ldm import png
+from ldm.engine import Run
+from ldm.settings import Settings
+from ldm.ui import files
+from ldm.ui.tray import SHEET, sheet_value, status_line, tray_value
+
+from ..traces import make_trace
+
+S = Settings("a dog", steps=20, seed=7)
+BATCH = dataclasses.replace(S, batch_size=3)
+
+
+@pytest.fixture(autouse=True)
+def own_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("run", "line"),
+    [
+        (Run("id", S, "waiting", ahead=1), "In the queue: next. Seed 7."),
+        (Run("id", S, "waiting", ahead=3), "In the queue: 3 works are before it. Seed 7."),
+        (Run("id", S, "running", step=1), "Step 1 of 20. Seed 7."),
+        (Run("id", S, "running", step=5, seconds_left=1.26), "Step 5 of 20, 1.3 s left. Seed 7."),
+        (Run("id", BATCH, "running", step=5), "Step 5 of 20. Seeds 7 to 9."),
+        (Run("id", S, "done", step=20, seconds=0.456), "Seed 7. 20 steps in 0.46 s."),
+        (Run("id", S, "done", step=1, seconds=0.456), "Seed 7. 1 step in 0.46 s."),
+        (Run("id", S, "stopped", step=4), "Stopped after step 4 of 20. Seed 7."),
+        (Run("id", S, "failed"), "This run failed."),
+    ],
+)
+def test_how_far_a_run_is_in_words(run, line):
+    assert status_line(run) == line
+
+
+def test_a_preview_travels_inside_the_page():
+    image = Image.new("RGB", (64, 64), "red")
+    value = tray_value(Run("id", BATCH, "running", step=5, preview=(image,) * 3))
+    assert value["fraction"] == 0.25
+    assert [picture["seed"] for picture in value["pictures"]] == [7, 8, 9]
+    assert value["pictures"][0]["src"].startswith("data:image/jpeg;base64,")
+    assert value["note"] == "Predicted x0, quick linear preview"
+
+
+def test_a_finished_picture_is_a_png_with_its_own_settings():
+    trace = make_trace(batch=2)
+    value = tray_value(Run("secret", trace.settings, "done", step=4, trace=trace))
+    assert (value["fraction"], value["note"]) == (1.0, "Decoded by the autoencoder")
+    paths = [picture["file"]["path"] for picture in value["pictures"]]
+    assert [png.read(path)[0] for path in paths] == [png.settings_of_image(trace.settings, i) for i in (0, 1)]
+    assert paths[1].endswith("/a-red-circle-seed8.png")
+    assert "secret" not in paths[0]
+
+
+def test_a_run_stopped_while_it_waited_shows_nothing():
+    assert tray_value(Run("id", S, "stopped"))["pictures"] == []
+
+
+def test_the_sheet_shows_the_newest_runs_that_came_to_something():
+    trace = make_trace()
+    done = [Run(f"run {i}", trace.settings, "done", trace=trace) for i in range(SHEET + 3)]
+    value = sheet_value([Run("waits", S), *done])
+    assert [tile["run"] for tile in value][:2] == ["waits", "run 0"]
+    assert len(value) == SHEET
+
+
+@pytest.mark.parametrize(
+    ("prompt", "stem"),
+    [
+        ("a red apple!", "a-red-apple-seed7"),
+        ("../../etc/passwd", "etc-passwd-seed7"),
+        ("猫", "picture-seed7"),
+    ],
+)
+def test_file_names_are_made_of_harmless_letters(prompt, stem):
+    trace = make_trace()
+    trace = dataclasses.replace(trace, settings=dataclasses.replace(trace.settings, prompt=prompt))
+    assert files.stem(trace) == stem
