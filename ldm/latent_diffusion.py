@@ -1,8 +1,8 @@
 """A loaded model: three networks and a noise schedule, under CompVis's names.
 
 `LatentDiffusion` is labml's class of that name with its methods.  Latents are scaled in
-`autoencoder_encode` and `autoencoder_decode`; what asks the encoder for more than latents (`roundtrip`) scales
-by `latent_scaling_factor` itself.
+`autoencoder_encode` and `autoencoder_decode`; what asks the encoder for more than latents (`roundtrip`)
+scales by `latent_scaling_factor` itself.
 """
 
 from collections.abc import Sequence

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ..diffusion.denoiser import to_x0
+from ..diffusion.gaussian import q_sample, target
 from ..diffusion.schedule import NoiseSchedule, build_schedule
 from ..models.config import ScheduleConfig, TextConfig, UNetConfig
 from ..models.text import CLIPTextEmbedder
@@ -175,9 +177,8 @@ def loss_of(
     noise = torch.randn(batch.latents.shape, generator=generator)
     dropped = torch.rand(size, generator=generator) < config.dropout
     ids = torch.where(dropped[:, None], empty[None], batch.ids)
-    alphas = networks.schedule.alphas_cumprod[t].float()[:, None, None, None]
-    x = alphas.sqrt() * batch.latents + (1 - alphas).sqrt() * noise
-    v = alphas.sqrt() * noise - (1 - alphas).sqrt() * batch.latents
+    x = q_sample(networks.schedule, batch.latents, t, noise)
+    v = target(networks.schedule, batch.latents, t, noise, "v")
     dtype = networks.unet.dtype
     context = networks.text.encode_ids(ids)
     on_cpu = x.device.type == "cpu"
@@ -198,10 +199,10 @@ def x0_errors(
     noise = torch.randn(batch.latents.shape, generator=generator)
     context = networks.text.encode_ids(batch.ids)
     for timestep in timesteps:
-        alpha = float(networks.schedule.alphas_cumprod[timestep])
-        x = alpha**0.5 * batch.latents + (1 - alpha) ** 0.5 * noise
-        t = torch.full((len(x),), timestep)
+        t = torch.full((len(batch.latents),), timestep)
+        sigma = networks.schedule.sigma_at(timestep)
+        x = q_sample(networks.schedule, batch.latents, t, noise)
         v = networks.unet(x.to(networks.unet.dtype), t, context)
-        x0 = alpha**0.5 * x - (1 - alpha) ** 0.5 * v.float()  # type: ignore[union-attr]
+        x0 = to_x0(x * (1 + sigma**2) ** 0.5, sigma, v.float(), "v")
         found[timestep] = float((x0 - batch.latents).square().mean())
     return found
