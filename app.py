@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,12 +29,16 @@ def serve(given: argparse.Namespace) -> int:
     from ldm.ui import zero_gpu
 
     decorator = zero_gpu.on_device() if zero_gpu.wanted() else None  # before torch sees a device
+    import torch
+
     from ldm.engine import Engine
     from ldm.errors import LdmError
     from ldm.speed import keep_freed_memory
     from ldm.ui import build_app, launch
 
     keep_freed_memory()
+    # the library silences it while it traces, but a thread cannot do that for itself alone
+    warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
     try:
         options = {} if decorator is None else {"on_device": decorator}
         engine = Engine(given.weights, device=given.device, **options)

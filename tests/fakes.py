@@ -21,6 +21,7 @@ class FakeModel:
     dtype = torch.float32
     latent_channels = 4
     latent_scaling_factor = 1.0
+    preview = None
 
     def __init__(self):
         self.config = ModelConfig(name="tiny")

@@ -61,6 +61,8 @@ class Engine:
     ) -> None:
         self.limits = limits or Limits()
         self.model: LatentDiffusion = checkpoints.load(weights or choose(folder), device=device)
+        if self.model.preview is not None:
+            self.model.preview.to("cpu")  # where steps are kept: previews must not wait for the device
         self._draw = on_device(self._draw_on_device)
         self._perform = on_device(self._perform_on_device)
         self._changed = threading.Condition()  # guards everything below

@@ -30,6 +30,20 @@ EXAMPLES = (
     "a blue elephant on an orange background",
     "a sunflower in a meadow by day",
 )
+BACKGROUND_WORDS = (
+    "on the grass",
+    "on the beach",
+    "in the desert",
+    "on the road",
+    "in the snow",
+    "in the forest",
+    "in the mountains",
+    "in the city",
+    "in the sky",
+    "in space",
+    "in a room",
+    "underwater",
+)
 
 
 def model_config(training: Training, record: dict[str, Any] | None = None) -> ModelConfig:
@@ -38,7 +52,8 @@ def model_config(training: Training, record: dict[str, Any] | None = None) -> Mo
     known = {
         kind: [w for w in words if w in training.objects] for kind, words in kinds.items() if kind != "color"
     }
-    vocabulary = {kind: words for kind, words in known.items() if words} | {"color": kinds["color"]}
+    vocabulary = {kind: words for kind, words in known.items() if words}
+    vocabulary |= {"color": kinds["color"], "background": list(BACKGROUND_WORDS)}
     return ModelConfig(
         name=f"Latent Darkroom {training.name}",
         unet=training.latent.unet,

@@ -55,10 +55,13 @@ class Guard:
             await _answer(send, 200, state)
         elif _is_fetch(path):
             await _answer(send, 403, {"detail": "This server fetches no other server's files."})
-        elif _length(scope) > (MAX_BODY if path.rstrip("/").endswith("/upload") else MAX_CALL):
-            await _answer(send, 413, {"detail": f"A request may have at most {MAX_UPLOAD}."})
         else:
-            await self._app(scope, receive, _with_headers(send))
+            limit = MAX_BODY if path.rstrip("/").endswith("/upload") else MAX_CALL
+            if _length(scope) > limit:
+                await _drain(receive)
+                await _answer(send, 413, {"detail": f"This request may have at most {limit} bytes."})
+            else:
+                await self._app(scope, _counted(receive, limit), _with_headers(send))
 
 
 def launch(
@@ -97,6 +100,28 @@ def _is_fetch(path: str) -> bool:
 def _length(scope: Message) -> int:
     sizes = [value for name, value in scope["headers"] if name == b"content-length"]
     return int(sizes[0]) if sizes and sizes[0].isdigit() else 0
+
+
+async def _drain(receive: Receive) -> None:
+    """Read what is refused, as far as it is bearable; else the sender sees a broken line, not the answer."""
+    read, more = 0, True
+    while more and read <= MAX_BODY:
+        message = await receive()
+        read += len(message.get("body", b""))
+        more = message.get("more_body", False)
+
+
+def _counted(receive: Receive, limit: int) -> Receive:
+    """`receive`, until more came than was announced; then the line is cut."""
+    read = 0
+
+    async def receives() -> Message:
+        nonlocal read
+        message = await receive()
+        read += len(message.get("body", b""))
+        return message if read <= limit else {"type": "http.disconnect"}
+
+    return receives
 
 
 async def _answer(send: Send, status: int, body: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -35,6 +34,7 @@ class Page:
     Attributes:
         source: path of the picture on show.
         place: key of the folder where its files lie.
+        gallery: key of the folder with the example, drawn once for everybody.
     """
 
     app: App
@@ -49,6 +49,7 @@ class Page:
     download: gr.Button
     source: gr.State
     place: gr.State
+    gallery: str
 
     @property
     def options(self) -> list[Any]:
@@ -104,7 +105,12 @@ class Page:
 
     def use_example(self, policy: str, take: str, seed: float | None, token: object) -> Updates:
         """A picture by the model itself."""
-        path = example_picture(self.app, owner_of(token))
+        path = files.folder(self.gallery) / "example.png"
+        if not path.exists():
+            image = self.app.engine.call(draw_example, owner_of(token))
+            written = path.with_name(f"{files.fresh_key()}.png")  # whole or not at all
+            image.save(written)
+            written.replace(path)
         return self.travel(str(path), policy, take, seed, token)
 
     def visit(self, path: str | None, policy: str, take: str, seed: float | None, token: object) -> Updates:
@@ -149,7 +155,8 @@ def build(app: App) -> None:
             report = part("report")
             download = gr.Button("Save the latents", elem_id="trip-save", size="md", interactive=False)
             source, place = gr.State(None), gr.State(None)
-    page = Page(app, upload, newest, example, policy, take, seed, slider, report, download, source, place)
+    buttons, shown = (newest, example), (slider, report, download)
+    page = Page(app, upload, *buttons, policy, take, seed, *shown, source, place, files.fresh_key())
     wire(page, tab)
 
 
@@ -191,17 +198,6 @@ def wire(page: Page, tab: gr.Tab) -> None:
 def checked_seed(seed: Any) -> int:  # noqa: ANN401 - whatever a client sent
     """The seed, or the sentence that `Settings` has for it."""
     return Settings("a seed", seed=seed).seed
-
-
-def example_picture(app: App, owner: str) -> Path:
-    """A picture by the model itself, drawn once for everybody."""
-    path = files.folder(f"example of {app.engine.model.name}") / "example.png"
-    if not path.exists():
-        image = app.engine.call(draw_example, owner)
-        written = path.with_name(f"{files.fresh_key()}.png")  # whole or not at all
-        image.save(written)
-        written.replace(path)
-    return path
 
 
 def draw_example(model: LatentDiffusion) -> Image.Image:
