@@ -142,7 +142,7 @@ BAD = [
     ({"prompt": "a" * 10_000}, "prompt must have at most 2000 characters, got 10000."),
     ({"steps": 0}, "steps must be between 1 and 1000, got 0."),
     ({"steps": 10**9}, "steps must be between 1 and 1000, got 1000000000."),
-    ({"steps": 10**400}, "steps must be a number"),
+    ({"steps": 10**400}, "steps must be between 1 and 1000, got a number of 401 digits."),
     ({"steps": 20.5}, "steps must be a whole number, got 20.5."),
     ({"steps": "twenty"}, "steps must be a number, got 'twenty'."),
     ({"seed": -1}, "seed must be between 0 and 4294967295, got -1."),
