@@ -210,15 +210,15 @@ class Engine:
         ahead = self._queue.index(job) + (self._running is not None) if job in self._queue else 0
         return job.snapshot(ahead, self._decode_seconds)
 
-    def _show(self, job: Job) -> None:
-        """Wake whoever follows `job`, or waits for a turn."""
-        for shown in (job, *self._queue):
-            shown.version += 1
+    def _show(self, *jobs: Job) -> None:
+        """Wake whoever follows one of `jobs`."""
+        for job in jobs:
+            job.version += 1
         self._changed.notify_all()
 
     def _end(self, job: Job, status: Status) -> None:
         job.end(status)
-        self._show(job)
+        self._show(job, *self._queue)  # who waits has moved up
 
     # the worker
 
@@ -230,7 +230,7 @@ class Engine:
                     return
                 job = self._running = self._queue.popleft()
                 job.status, job.began = "running", time.monotonic()
-                self._show(job)
+                self._show(job, *self._queue)
             status = self._do(job)
             with self._changed:
                 job.size, self._running = size_of(job.result), None

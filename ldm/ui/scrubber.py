@@ -37,7 +37,8 @@ def scrubber_value(
         decode: latents to pictures; `decoder` says in words what it is.
         picture: which one of the batch.
     """
-    sheet, columns, rows = atlas([_frames(trace, name, decode, picture, len(lanes)) for name in lanes])
+    size = _cell(trace, len(lanes))
+    sheet, columns, rows = atlas([frames(trace, name, decode, size, picture) for name in lanes])
     name = hashlib.sha256(sheet).hexdigest()[:16]
     path = files.folder(run_id) / f"steps-{name}.jpg"
     path.write_bytes(sheet)
@@ -65,20 +66,30 @@ def scrubber_value(
     }
 
 
-def _frames(trace: Trace, name: str, decode: Decode, picture: int, lanes: int) -> list[Image.Image]:
-    """A lane, as large as fits on the sheet; drawn in pieces where it must shrink, for memory's sake."""
-    settings, count = trace.settings, len(trace.steps)
-    shrink = (SHEET_AREA / (count * lanes * settings.width * settings.height)) ** 0.5
-    if shrink >= 1:
+def frames(
+    trace: Trace, name: str, decode: Decode, size: tuple[int, int], picture: int = 0
+) -> list[Image.Image]:
+    """A lane at a smaller size, drawn in pieces: a long run of full pictures fits in no memory."""
+    if size == (trace.settings.width, trace.settings.height):
         return lane(trace, name, decode, picture)
-    size = (max(16, int(settings.width * shrink)), max(16, int(settings.height * shrink)))
     # a lane of amounts has one scale for the whole run
-    piece = PIECE if name in PER_STEP else count
+    piece = PIECE if name in PER_STEP else len(trace.steps)
     return [
         image.resize(size, Image.Resampling.BOX)
-        for start in range(0, count, piece)
+        for start in range(0, len(trace.steps), piece)
         for image in lane(replace(trace, steps=trace.steps[start : start + piece]), name, decode, picture)
     ]
+
+
+def fitted(trace: Trace, area: float) -> tuple[int, int]:
+    """The size of the run's pictures, shrunk to at most `area` pixels."""
+    width, height = trace.settings.width, trace.settings.height
+    shrink = min(1.0, (area / (width * height)) ** 0.5)
+    return (width, height) if shrink == 1 else (max(16, int(width * shrink)), max(16, int(height * shrink)))
+
+
+def _cell(trace: Trace, lanes: int) -> tuple[int, int]:
+    return fitted(trace, SHEET_AREA / (len(trace.steps) * lanes))
 
 
 def how_drawn(name: str, decoder: str) -> str:

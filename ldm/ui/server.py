@@ -10,7 +10,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from ..engine import Engine
-from .theme import STYLESHEET, theme
+from .theme import FAVICON, STYLESHEET, theme
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -78,6 +78,7 @@ def launch(
         **{key: value for key, value in given.items() if value is not None},
         theme=theme(),
         css_paths=STYLESHEET,
+        favicon_path=FAVICON,
         footer_links=[],
         run_history=False,
         enable_monitoring=False,

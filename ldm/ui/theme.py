@@ -11,6 +11,7 @@ from gradio.themes import Color
 
 ASSETS = Path(__file__).parent / "assets"
 STYLESHEET = ASSETS / "page.css"
+FAVICON = ASSETS / "favicon.png"
 
 SAFELIGHT = Color(
     name="safelight",

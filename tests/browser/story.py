@@ -93,6 +93,14 @@ class Story:
         self.page.goto(self.address)
         self.page.locator("#prompt textarea").wait_for()
 
+    def reload(self):
+        """Refresh the page.  That its own requests break off then is no complaint."""
+        before = len(self.complaints)
+        self.page.reload()
+        self.page.locator("#prompt textarea").wait_for()
+        new = self.complaints[before:]
+        self.complaints[before:] = [c for c in new if "AbortError" not in c and "errored out" not in c]
+
     def tab(self, name):
         self.page.get_by_role("tab", name=name).click()
 

@@ -89,7 +89,7 @@ def test_the_whole_story(story, tmp_path):
     assert story.save("#trip-save").suffix == ".safetensors"
 
     # a refreshed page finds its run
-    page.reload()
+    story.reload()
     page.locator("#ld-tray .tray[data-state=done]").wait_for()
     assert story.seed_in_the_tray() == seed
     assert page.locator("#ld-sheet button").count() == 2
@@ -103,7 +103,7 @@ def test_a_run_in_progress_is_found_again_and_can_be_stopped(story):
     page.locator("#steps input[type=number]").fill("60")
     page.locator("#generate").click()
     page.locator("#ld-tray .tray[data-state=running] figure img").first.wait_for()
-    page.reload()
+    story.reload()
     page.locator("#ld-tray .tray[data-state=running]").wait_for()
     page.locator("#stop:not([disabled])").click()
     page.locator("#ld-tray .tray[data-state=stopped] figure a").first.wait_for()

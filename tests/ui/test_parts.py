@@ -22,7 +22,9 @@ def test_a_script_writes_text_and_no_markup(name):
         assert way not in script
 
 
-@pytest.mark.parametrize("path", sorted(ASSETS.iterdir()), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted(p for p in ASSETS.iterdir() if p.suffix != ".png"), ids=lambda path: path.name
+)
 def test_nothing_is_fetched_from_elsewhere(path):
     text = path.read_text().replace("http://www.w3.org/2000/svg", "")
     assert not re.search(r"https?:|//[a-z]+\.|@import|url\(", text)

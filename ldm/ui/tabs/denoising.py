@@ -13,16 +13,17 @@ from ...errors import LdmError, SettingsError
 from ...latent_diffusion import LatentDiffusion
 from ...trace import Trace
 from ...views.layout import gif
-from ...views.predictions import LANES, Decode, lane
+from ...views.predictions import LANES, Decode
 from .. import files
 from ..events import PRIVATE, owner_of, shows_errors
-from ..scrubber import DEFAULT_LANES, FULL, QUICK, build_scrubber, scrubber_value
+from ..scrubber import DEFAULT_LANES, FULL, QUICK, build_scrubber, fitted, frames, scrubber_value
 from ..shared import App
 
 TITLE = "Denoising steps"
 ID = "denoising"
 GIF_MS = 120
 GIF_FRAMES = 150
+GIF_AREA = 512 * 512
 Updates = dict[Any, Any]
 
 
@@ -131,8 +132,8 @@ class Page:
     def frames(self, trace: Trace, look: Look, owner: str) -> list[Image.Image]:
         """x0 at each step, at most GIF_FRAMES of them, the last one always."""
         apart = -(-len(trace.steps) // GIF_FRAMES)
-        steps = trace.steps[::-1][::apart][::-1]
-        return lane(replace(trace, steps=steps), "x0", self.decoder(look, owner), look.picture)
+        some = replace(trace, steps=trace.steps[::-1][::apart][::-1])
+        return frames(some, "x0", self.decoder(look, owner), fitted(trace, GIF_AREA), look.picture)
 
     def export_run(self, look: Look) -> dict[str, Any]:
         """The run as a file that can be opened here again."""

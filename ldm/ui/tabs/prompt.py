@@ -44,22 +44,22 @@ class Page:
 
     def show(self, run: Run, owner: str) -> Updates:
         """A run as it stands."""
-        updates: Updates = {self.tray: tray_value(run), self.app.run: run.id}
-        if run.over or run.step == 0:
-            updates[self.sheet] = sheet_value(self.app.engine.runs(owner))
-            updates |= {
-                self.go: gr.update(interactive=run.over),
-                self.stop: gr.update(interactive=not run.over),
-            }
-            there = run.trace is not None
-            updates |= {button: gr.update(interactive=there) for button in (self.see, self.reuse)}
-        return updates
+        there = run.trace is not None
+        return {
+            self.tray: tray_value(run),
+            self.app.run: run.id,
+            self.sheet: sheet_value(self.app.engine.runs(owner)),
+            self.go: gr.update(interactive=run.over),
+            self.stop: gr.update(interactive=not run.over),
+            **{button: gr.update(interactive=there) for button in (self.see, self.reuse)},
+        }
 
     def follow(self, run_id: str, owner: str) -> Iterator[Updates]:
         """A run until it is over; the buttons come back whatever happens."""
         try:
-            for run in self.app.engine.follow(run_id):
-                yield self.show(run, owner)
+            for i, run in enumerate(self.app.engine.follow(run_id)):
+                # between the first snapshot and the last one only the tray changes
+                yield self.show(run, owner) if i == 0 or run.over else {self.tray: tray_value(run)}
         except Exception:
             yield {self.go: gr.update(interactive=True), self.stop: gr.update(interactive=False)}
             raise
