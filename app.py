@@ -49,6 +49,9 @@ def serve(given: argparse.Namespace) -> int:
         if decorator is None:
             engine.warm_up()
         launch(build_app(engine), engine, given.host, given.port)
+    except OSError as error:  # the port is taken, or the address is not ours
+        print(error, file=sys.stderr)
+        return 2
     finally:
         engine.close()
     return 0

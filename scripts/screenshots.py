@@ -32,8 +32,9 @@ def main() -> None:
             told(address, folder, viewport=SIZE, color_scheme="dark") as story,
         ):
             story.open()
-            for prompt, seed in (("a rocket in space", 1), ("a yellow duck under water", 2), (PROMPT, 3)):
+            for prompt, seed in (("a rocket in space", 1), ("a penguin in the snow", 2), (PROMPT, 3)):
                 story.draw(prompt, seed=seed)
+                print(", ".join(f"{what} after {s:.2f} s" for what, s in story.seconds.items()))
             shoot(story, "prompt")
             story.see_the_steps()
             for _ in range(9):

@@ -1,7 +1,6 @@
 """A model that is a formula, and runs that wait for the test: what the engine needs, without a network."""
 
 import threading
-from types import SimpleNamespace
 
 import torch
 
@@ -21,7 +20,6 @@ class FakeModel:
     dtype = torch.float32
     latent_channels = 4
     latent_scaling_factor = 1.0
-    preview = None
 
     def __init__(self):
         self.config = ModelConfig(name="tiny")
@@ -82,8 +80,7 @@ def finish(model, settings, steps, seconds, finished=True):
 def make_engine(monkeypatch, pace=None, **options):
     """An engine over the fakes; close it."""
     pace = pace or Pace()
-    monkeypatch.setattr("ldm.engine.checkpoints", SimpleNamespace(load=lambda *a, **k: FakeModel()))
-    monkeypatch.setattr("ldm.engine.choose", lambda folder: folder)
+    monkeypatch.setattr("ldm.engine.open_model", lambda *given: FakeModel())
     monkeypatch.setattr("ldm.engine.generate", pace.generate)
     monkeypatch.setattr("ldm.engine.check", check)
     monkeypatch.setattr("ldm.engine.finish", finish)

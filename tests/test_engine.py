@@ -356,6 +356,22 @@ def test_a_folder_without_a_checkpoint_is_a_sentence(tmp_path):
     )
 
 
+def test_ldm_weights_may_name_a_file(monkeypatch, tmp_path):
+    monkeypatch.setenv("LDM_WEIGHTS", str(tmp_path / "mine.safetensors"))
+    assert choose() == tmp_path / "mine.safetensors"
+
+
+@pytest.mark.parametrize("problem", [RuntimeError, AssertionError])
+def test_a_device_that_is_not_there_is_a_sentence(monkeypatch, tmp_path, problem):
+    def load(path, device):
+        raise problem("Torch not compiled with CUDA enabled\nmore")
+
+    monkeypatch.setattr("ldm.engine.weights.checkpoints.load", load)
+    assert message(Engine, tmp_path / "x.safetensors", device="cuda") == (
+        "Device 'cuda' cannot be used here: Torch not compiled with CUDA enabled"
+    )
+
+
 def test_a_missing_weights_file_is_a_sentence(tmp_path):
     said = message(Engine, Path(tmp_path / "none.safetensors"), kind=CheckpointError)
     assert said.startswith(f"There is no checkpoint {tmp_path / 'none.safetensors'}.")

@@ -20,7 +20,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .. import checkpoints
 from ..errors import LdmError
 from ..generation import check, finish, generate
 from ..images import to_images
@@ -29,7 +28,7 @@ from ..settings import Settings
 from ..trace import Step, Trace
 from .records import Job, Limits, Run, Status, as_sentence
 from .store import Store, size_of
-from .weights import choose
+from .weights import choose, open_model
 
 __all__ = ["Engine", "Limits", "Run", "choose"]
 
@@ -48,6 +47,7 @@ class Engine:
 
     Raises:
         CheckpointError: no checkpoint, or not one this program can read.
+        LdmError: there is no such device.
     """
 
     def __init__(
@@ -60,9 +60,7 @@ class Engine:
         on_device: Callable[[Any], Any] = lambda function: function,
     ) -> None:
         self.limits = limits or Limits()
-        self.model: LatentDiffusion = checkpoints.load(weights or choose(folder), device=device)
-        if self.model.preview is not None:
-            self.model.preview.to("cpu")  # where steps are kept: previews must not wait for the device
+        self.model = open_model(weights, folder, device)
         self._draw = on_device(self._draw_on_device)
         self._perform = on_device(self._perform_on_device)
         self._changed = threading.Condition()  # guards everything below

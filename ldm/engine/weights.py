@@ -1,10 +1,29 @@
-"""Which checkpoint to open."""
+"""Which checkpoint to open, and opening it."""
 
 import os
 from pathlib import Path
 
 from .. import checkpoints
-from ..errors import CheckpointError
+from ..errors import CheckpointError, LdmError
+from ..latent_diffusion import LatentDiffusion
+
+
+def open_model(weights: Path | None, folder: Path | None, device: str | None) -> LatentDiffusion:
+    """The model, ready to draw.
+
+    Raises:
+        CheckpointError: no checkpoint, or not one this program can read.
+        LdmError: there is no such device.
+    """
+    try:
+        model = checkpoints.load(weights or choose(folder), device=device)
+    except (RuntimeError, AssertionError) as error:  # what torch says of a device depends on its build
+        if device is None:
+            raise
+        raise LdmError(f"Device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    if model.preview is not None:
+        model.preview.to("cpu")  # where steps are kept: a page's previews must not wait for the device
+    return model
 
 
 def choose(folder: Path | None = None) -> Path:

@@ -73,6 +73,7 @@ class Story:
     folder: Path
     complaints: list = field(default_factory=list)
     requests: list = field(default_factory=list)
+    seconds: dict = field(default_factory=dict)  # from the last click to its first preview and its picture
 
     def __post_init__(self):
         self.page.set_default_timeout(PATIENCE)
@@ -118,6 +119,7 @@ class Story:
         page.evaluate(WATCH_PREVIEWS)
         page.locator("#generate").click()
         page.locator("#ld-tray .tray[data-state=done] figure a").first.wait_for()
+        self.seconds = page.evaluate("() => window.seconds")
         return page.evaluate("() => [...window.previews]")
 
     def seed_in_the_tray(self):
@@ -160,11 +162,19 @@ class Story:
 
 
 WATCH_PREVIEWS = """() => {
+  document.querySelector('#ld-tray .tray').dataset.state = 'asked';  // the picture before is not what is waited for
   window.previews = new Set();
+  window.seconds = {};
+  document.querySelector('#generate').onclick = () => { window.clicked = performance.now(); };
+  const since = () => (performance.now() - window.clicked) / 1000;
   const grid = document.querySelector('#ld-tray .grid');
   const look = () => {
     const image = grid.querySelector('figure[data-preview] img');
-    if (image && image.src.startsWith('data:')) window.previews.add(image.src.length + image.src.slice(-400));
+    if (image && image.src.startsWith('data:')) {
+      window.previews.add(image.src.length + image.src.slice(-400));
+      window.seconds.preview ??= since();
+    }
+    if (window.clicked && window.seconds.preview && !image) window.seconds.picture ??= since();
   };
   window.watcher?.disconnect();
   window.watcher = new MutationObserver(look);

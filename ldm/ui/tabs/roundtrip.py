@@ -155,8 +155,8 @@ def build(app: App) -> None:
             report = part("report")
             download = gr.Button("Save the latents", elem_id="trip-save", size="md", interactive=False)
             source, place = gr.State(None), gr.State(None)
-    buttons, shown = (newest, example), (slider, report, download)
-    page = Page(app, upload, *buttons, policy, take, seed, *shown, source, place, files.fresh_key())
+    asked = (upload, newest, example, policy, take, seed)
+    page = Page(app, *asked, slider, report, download, source, place, files.fresh_key())
     wire(page, tab)
 
 
