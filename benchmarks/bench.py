@@ -136,7 +136,7 @@ def ours_sd(_: Path) -> dict[str, list[float]]:
     dtype = preferred_dtype(torch.device("cpu"))
     with torch.device("meta"):
         net = UNetModel(UNetConfig()).to(dtype)
-    net = _randomised(net).to(memory_format=torch.channels_last)
+    net = _randomised(net)
     graphs = Graphs(net)
     x = torch.randn(2, 4, 64, 64).to(dtype).contiguous(memory_format=torch.channels_last)
     t, context = torch.tensor([500.0, 500.0]), torch.randn(2, 77, 768).to(dtype)

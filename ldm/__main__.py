@@ -48,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LdmError as error:
         print(f"ldm: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a folder that cannot be made, a disk that is full
+        print(f"ldm: {error.strerror or error}: {error.filename or 'the file'}.", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
     return 0
@@ -169,6 +172,8 @@ def _roundtrip(options: argparse.Namespace) -> None:
     from .images import open_image
     from .roundtrip import roundtrip
 
+    if options.out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise SettingsError(f"out must end in .png, .jpg or .webp, got {str(options.out)!r}.")
     image = open_image(options.image)
     model = load(options.weights, device=options.device)
     result = roundtrip(model, image, policy=options.policy, sample=options.sample, seed=options.seed)
@@ -199,9 +204,9 @@ def _inspect(options: argparse.Namespace) -> None:
 
 
 def _convert(options: argparse.Namespace) -> None:
-    from .checkpoints import convert, load
+    from .checkpoints import build, convert, find_file, read
 
-    convert(load(options.checkpoint, device="cpu"), options.folder)
+    convert(build(read(find_file(options.checkpoint)), "cpu", None), options.folder)  # in its own precision
     print(options.folder)
 
 
@@ -225,7 +230,7 @@ def _train(options: argparse.Namespace) -> None:
 
     from .training.config import TRAININGS
     from .training.export import export
-    from .training.run import PARTS, Workplace, claim_priority, train_all
+    from .training.run import PARTS, Workplace, train_all
 
     check_choice("config", options.config, TRAININGS)
     parts = tuple(options.parts.replace(",", " ").split()) or PARTS
@@ -236,7 +241,6 @@ def _train(options: argparse.Namespace) -> None:
     training = TRAININGS[options.config]
     folder = options.folder or Path("runs") / options.config
     if not options.export_only:
-        claim_priority()
         for step in train_all(training, Workplace(folder), parts):
             if step.step % 20 == 0:
                 print(

@@ -199,7 +199,7 @@ def _denoise(
         cfg_scale=settings.cfg_scale,
         cfg_rescale=settings.cfg_rescale,
     )
-    eta = DEFAULT_ETA[settings.sampler] if settings.eta is None else settings.eta
+    eta = DEFAULT_ETA.get(settings.sampler, 0.0) if settings.eta is None else settings.eta
     sampler = SAMPLERS[settings.sampler]
     noise = noise_stream(model, settings)
     steps = sampler(denoise, x.to(model.device), sigmas, eta, noise, history)

@@ -6,6 +6,7 @@ camera's rotation, and lays transparency on white.
 
 import math
 import struct
+import threading
 import warnings
 import zlib
 from collections.abc import Sequence
@@ -18,9 +19,12 @@ from torch import Tensor
 
 from .errors import ImageError, check_choice
 
-MAX_PIXELS = 50_000_000  # of a file that is opened
+MAX_PIXELS = 25_000_000  # of a file that is opened
+MAX_BYTES = 64 * 2**20
 _LIMIT = f"at most {MAX_PIXELS // 10**6} million are read"
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+_ROWS = 256  # of deep grey that are turned to 8 bits together
+_DECODING = threading.Semaphore(1)  # a large picture takes hundreds of MB while it is decoded
 # What Pillow's readers were seen to raise for damaged files.
 DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, RuntimeError)
 
@@ -47,11 +51,13 @@ def open_image(path: str | Path) -> Image.Image:
     animation the first frame is taken.
 
     Raises:
-        ImageError: missing, not a picture, damaged, or more than MAX_PIXELS.
+        ImageError: missing, not a picture, damaged, or more than MAX_PIXELS or MAX_BYTES.
     """
     path = Path(path)
     try:
-        with warnings.catch_warnings():
+        if path.stat().st_size > MAX_BYTES:
+            raise ImageError(f"{path.name} is larger than {MAX_BYTES // 2**20} MB, too large for a picture.")
+        with _DECODING, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow: MAX_PIXELS is checked below, odd tags do not matter
             with Image.open(path, formats=FORMATS) as image:
                 width, height = image.size
@@ -86,14 +92,20 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def _from_deep_grey(image: Image.Image) -> Image.Image:
     """One channel of 16 or 32 bits, or floats in [0, 1], [0, 255] or [0, 65535], as RGB."""
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-    largest = values.max(initial=0)
+    values = np.asarray(image)
+    # a few rows at a time: whole pictures of float64 take gigabytes
+    pieces = [slice(start, start + _ROWS) for start in range(0, len(values), _ROWS)]
+    largest = max((np.nan_to_num(values[piece]).max(initial=0) for piece in pieces), default=0)
     top = 255.0
     if image.mode.startswith("I;16") or largest > 255:
         top = 65535.0
     elif image.mode == "F" and largest <= 1:
         top = 1.0
-    return Image.fromarray((values / top * 255).round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    grey = np.empty(values.shape, np.uint8)
+    for piece in pieces:
+        part = np.nan_to_num(values[piece].astype(np.float64))
+        grey[piece] = (part / top * 255).round().clip(0, 255)
+    return Image.fromarray(grey).convert("RGB")
 
 
 def fit_multiple(image: Image.Image, multiple: int, policy: str = "pad") -> Image.Image:

@@ -168,7 +168,7 @@ class LatentDiffusion(nn.Module):
         layer = _preview_layer(self.config)
         layer.weight.copy_(solution[:-1].unflatten(1, (3, f, f)))
         cast(Tensor, layer.bias).copy_(solution[-1].unflatten(0, (3, f, f)).mean((1, 2)))
-        self.preview = layer.to(self.device)
+        self.preview = layer  # on the CPU, where pages ask for it
 
     def predict(
         self, x: Tensor, t: Tensor, context: Tensor, record: bool = False
@@ -190,8 +190,11 @@ class LatentDiffusion(nn.Module):
             x: (B, C, H, W) noisy latents of unit variance.
             t: (B,) timesteps.
             context: (B, T, D).
+
+        Returns:
+            (B, C, H, W) in the type of x, whatever the network computes in.
         """
-        return self.model(x, t, context)
+        return self.model(x.to(self.dtype), t, context.to(self.dtype)).to(x.dtype)
 
 
 def _preview_layer(config: ModelConfig) -> nn.ConvTranspose2d:

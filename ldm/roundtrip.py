@@ -14,6 +14,7 @@ from .errors import SettingsError, check_choice
 from .images import fit_multiple, to_images, to_rgb, to_tensor
 from .latent_diffusion import LatentDiffusion
 from .metrics import latent_statistics, mae, psnr, ssim
+from .settings import LIMITS
 from .writing import write_file
 
 POLICIES = ("pad", "crop")
@@ -75,6 +76,8 @@ def roundtrip(
         SettingsError: unknown policy, or max_side out of range.
     """
     check_choice("policy", policy, POLICIES)
+    if isinstance(seed, bool) or not 0 <= seed <= LIMITS["seed"][1]:
+        raise SettingsError(f"seed must be between 0 and {LIMITS['seed'][1]:.0f}, got {seed}.")
     low, high = SIDE_LIMITS
     if not low <= max_side <= high:
         raise SettingsError(f"max_side must be between {low} and {high}, got {max_side}.")

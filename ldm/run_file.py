@@ -27,6 +27,8 @@ KEY = "ldm_run"  # of the metadata
 VERSION = 1
 MAX_BYTES = 4 * 2**30
 MAX_HEADER = 32 * 2**20
+MAX_CHANNELS = 64
+FACTORS = (4, 64)  # pixels a latent covers, in either direction
 LATENTS = ("x", "x0", "x0_cond", "x0_uncond", "x_next")
 DTYPES = {
     torch.float64: "F64",
@@ -209,6 +211,7 @@ def _trace(record: object, tensors: dict[str, Tensor]) -> Trace:
     if left:
         raise TraceError(f"it holds {reprlib.repr(min(left))}, which no run has")
     _check_shapes(steps, settings.batch_size, len(images))
+    _check_sizes(steps, images, settings)
     parent = _take(record, "parent", list, type(None))
     if parent is not None and [type(value) for value in parent] != [str, int]:
         raise TraceError(f"its parent is {reprlib.repr(parent)}")
@@ -267,3 +270,22 @@ def _check_shapes(steps: list[Step], batch_size: int, images: int) -> None:
             raise TraceError(f"its step {k} does not fit a batch of {batch_size}")
         if not all(t.is_floating_point() for t in [*latents, *maps]):
             raise TraceError(f"its step {k} holds whole numbers for latents")
+
+
+def _check_sizes(steps: list[Step], images: list[Image.Image], settings: Settings) -> None:
+    """Latents and pictures must be of the size the settings name: whoever draws them goes by that."""
+    width, height = settings.width, settings.height
+    for i, image in enumerate(images):
+        if image.size != (width, height):
+            raise TraceError(
+                f"its picture {i} has {image.width} x {image.height} pixels, not {width} x {height}"
+            )
+    if not steps:
+        return
+    channels, rows, columns = steps[0].x.shape[1:]
+    if channels > MAX_CHANNELS:
+        raise TraceError(f"its latents have {channels} channels, at most {MAX_CHANNELS} are read")
+    factor = width // columns
+    low, high = FACTORS
+    if (columns * factor, rows * factor) != (width, height) or not low <= factor <= high:
+        raise TraceError(f"its latents of {columns} x {rows} do not fit a picture of {width} x {height}")

@@ -66,17 +66,20 @@ class Graphs:
     A traced graph runs without Python between its operators: a busy web server in the same process does not
     slow it, and dispatch costs less.  Where tracing cannot work the network runs as it is, same bits.
     Not safe for two threads at once; `Engine` has the lock.
+
+    Attributes:
+        enabled: False runs the network as it is.
     """
 
     def __init__(self, unet: nn.Module) -> None:
         self.unet = unet
+        self.enabled = True
         self._graphs: OrderedDict[tuple[object, ...], Graph] = OrderedDict()
         self._lock = threading.Lock()
-        self._broken = False
 
     def __call__(self, x: Tensor, t: Tensor, context: Tensor, record: bool) -> tuple[Tensor, ...]:
         """The output and, with `record`, the attention maps after it."""
-        if self._broken or not _may_trace(x):
+        if not self.enabled or not _may_trace(x):
             return _flat(self.unet(x, t, context, record=record))
         key = (tuple(x.shape), tuple(context.shape), x.dtype, x.device, record)
         with self._lock:
@@ -101,8 +104,7 @@ class Graphs:
                 warnings.simplefilter("ignore")  # torch.jit's own deprecation, and shapes taken as constants
                 return _as_graph(recording, (x, t, context))
         except (RuntimeError, TypeError) as error:
-            log.warning("the network cannot be traced and runs eagerly: %s", error)
-            self._broken = True
+            log.warning("the network cannot be traced at %s and runs eagerly: %s", tuple(x.shape), error)
             return recording
 
 

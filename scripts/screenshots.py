@@ -10,7 +10,7 @@ sys.path.insert(0, str(ROOT))
 from tests.browser.story import PROMPT, Story, photo, running_app, told  # noqa: E402
 
 PLACE = ROOT / "docs" / "screenshots"
-SIZE = {"width": 1280, "height": 900}
+SIZE = {"width": 1280, "height": 980}
 
 
 def shoot(story: Story, name: str) -> None:

@@ -7,7 +7,10 @@ but fails where `GOLDEN` is set.
 
 import json
 import os
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,11 @@ FACTOR = 5.0  # times how far the original's own float32 is from its float64
 FACTORS: dict[
     tuple[str, str], float
 ] = {}  # (case, tensor) that needs a larger one, with the reason beside it
+CHECKED: dict[tuple[str, str], set[str]] = defaultdict(set)  # (test file, case) -> tensors compared so far
+
+
+def _test_file() -> str:
+    return os.environ["PYTEST_CURRENT_TEST"].partition("::")[0]
 
 
 def _roots() -> list[Path]:
@@ -64,6 +72,7 @@ class Case:
             key: entry of `f32_vs_f64` if it is not `name`.
         """
         expected = self.expected[name]
+        CHECKED[_test_file(), self.name].add(name)
         assert ours.shape == expected.shape, f"{self.name} {name}: shape {ours.shape}, not {expected.shape}"
         if not expected.is_floating_point():
             assert torch.equal(ours, expected), f"{self.name} {name} differs"
@@ -83,6 +92,7 @@ def case(name: str) -> Case:
     for root in _roots():
         folder = root / name
         if (folder / "config.json").exists():
+            CHECKED[_test_file(), name] |= set()
             return Case(name, folder, json.loads((folder / "config.json").read_text()))
     if "GOLDEN" in os.environ:
         pytest.fail(f"GOLDEN={os.environ['GOLDEN']} has no case {name}.")
@@ -96,3 +106,26 @@ def names(pattern: str) -> list[str]:
         if found:
             return found
     return [pattern]
+
+
+def check_whole(request: pytest.FixtureRequest, exceptions: Mapping[tuple[str, str], str]) -> None:
+    """Every tensor of `expected` was compared, for every case that the calling test's file has opened.
+
+    To be called by the last test of a file; skips where only some tests of the file were asked for.
+
+    Args:
+        exceptions: (glob of cases, glob of tensors) that nothing compares, and why.
+    """
+    module = request.module
+    asked = {getattr(item, "originalname", "") for item in request.session.items if item.path == request.path}
+    if not {name for name in vars(module) if name.startswith("test_")} <= asked:
+        pytest.skip("only the whole file compares every number; some of its tests were not asked for.")
+    opened = {name: checked for (file, name), checked in CHECKED.items() if file == _test_file()}
+    assert opened, "no case was opened"
+    left = {(name, key) for name, checked in opened.items() for key in set(case(name).expected) - checked}
+    excepted = {
+        pair
+        for pair in left
+        if any(fnmatch(pair[0], name) and fnmatch(pair[1], key) for name, key in exceptions)
+    }
+    assert left == excepted, f"never compared: {sorted(left - excepted)}"

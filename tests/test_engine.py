@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ldm.engine import Engine, Limits, choose
+from ldm.engine import LOCAL, Engine, Limits, choose
 from ldm.engine.store import size_of
 from ldm.errors import CheckpointError, LdmError, SettingsError
 from ldm.settings import Settings
@@ -281,7 +281,9 @@ def test_the_oldest_runs_go_when_the_budget_is_spent(make):
 def test_the_size_of_a_trace_counts_every_tensor_once():
     trace = make_trace(steps=3, guided=False, attention=False)
     one = 4 * 8 * 8 * 4
-    assert size_of(trace) == one * (4 + 3)  # x of 3 steps and the last x_next; x0, which is x0_cond
+    assert (
+        size_of(trace) == one * (4 + 3) + 3 * 64 * 64
+    )  # and its picture; x of 3 steps and the last x_next; x0, which is x0_cond
     assert size_of("no trace") == 0
 
 
@@ -375,3 +377,30 @@ def test_a_device_that_is_not_there_is_a_sentence(monkeypatch, tmp_path, problem
 def test_a_missing_weights_file_is_a_sentence(tmp_path):
     said = message(Engine, Path(tmp_path / "none.safetensors"), kind=CheckpointError)
     assert said.startswith(f"There is no checkpoint {tmp_path / 'none.safetensors'}.")
+
+
+def test_a_visitor_is_limited_under_any_owner_and_this_computer_less(make, pace):
+    pace.open = False
+    engine = make(limits=Limits(per_owner=1, per_local=2))
+    engine.start(S, "a", visitor="8.8.8.8")
+    assert message(engine.start, S, "b", visitor="8.8.8.8").startswith("You have 1 runs waiting")
+    engine.start(S, "a", visitor=LOCAL)
+    engine.start(S, "b", visitor=LOCAL)
+    assert message(engine.start, S, "c", visitor=LOCAL).startswith("You have 2 runs waiting")
+    assert [len(engine.runs(owner)) for owner in "abc"] == [2, 1, 0]
+
+
+def test_so_many_may_follow_and_who_leaves_makes_room(make, pace):
+    pace.open = False
+    engine = make(limits=Limits(followers=2))
+    run_id = engine.start(S, "me")
+    there = [engine.follow(run_id) for _ in range(3)]
+    next(there[0]), next(there[1])
+    assert message(next, there[2]) == "2 visitors are watching runs already. Try again in a minute."
+    there[0].close()
+    next(engine.follow(run_id))
+
+
+def test_a_run_that_is_over_keeps_no_preview(make):
+    engine = make()
+    assert last(engine, engine.start(S, "me")).preview == ()

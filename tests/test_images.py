@@ -3,6 +3,9 @@
 import io
 import random
 import struct
+import threading
+import time
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ldm import images
 from ldm.errors import ImageError, LdmError, SettingsError
 from ldm.images import fit_multiple, open_image, to_images, to_rgb, to_tensor
 
@@ -189,14 +193,14 @@ def test_a_bomb_is_refused_before_its_pixels_are_decoded(tmp_path):
     path = tmp_path / "x.png"
     path.write_bytes(bomb(30000, 30000))
     assert path.stat().st_size < 200_000
-    assert refused(path) == "x.png has too many pixels; at most 50 million are read."
+    assert refused(path) == "x.png has too many pixels; at most 25 million are read."
 
 
 @pytest.mark.parametrize("size", [(8000, 8000), (10000, 10000)])
 def test_a_picture_over_the_limit_is_refused_with_its_size(tmp_path, size):
     path = tmp_path / "x.png"
     path.write_bytes(bomb(*size))
-    assert refused(path) == f"x.png has {size[0]} x {size[1]} pixels; at most 50 million are read."
+    assert refused(path) == f"x.png has {size[0]} x {size[1]} pixels; at most 25 million are read."
 
 
 def test_a_bomb_in_a_text_chunk_is_refused(tmp_path):
@@ -259,3 +263,40 @@ def test_an_unknown_policy_is_refused():
     with pytest.raises(SettingsError) as error:
         fit_multiple(grey_ramp(), 7, "stretch")
     assert str(error.value) == "Unknown policy 'stretch'. Choose one of: pad, crop."
+
+
+def test_a_vast_file_is_refused_unread(tmp_path):
+    path = tmp_path / "x.png"
+    with path.open("wb") as file:
+        file.truncate(images.MAX_BYTES + 1)
+    assert refused(path) == "x.png is larger than 64 MB, too large for a picture."
+
+
+def test_deep_grey_of_many_rows_takes_little_memory_and_is_right():
+    values = np.tile(np.arange(0, 65536, 64, dtype=np.uint16), (3000, 1))
+    tracemalloc.start()
+    found = to_rgb(Image.fromarray(values))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * values.size  # of which 2 the picture, 2 its array, 1 the grey; float64 took 32
+    assert np.array_equal(np.asarray(found)[..., 0], (values / 257).round().astype(np.uint8))
+
+
+def test_one_picture_is_decoded_at_a_time(tmp_path, monkeypatch):
+    path = saved(tmp_path / "x.png", Image.new("RGB", (8, 8), RED))
+    inside, most = [], []
+
+    def slow(image):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.02)
+        inside.pop()
+        return image.convert("RGB")
+
+    monkeypatch.setattr(images, "to_rgb", slow)
+    threads = [threading.Thread(target=open_image, args=(path,)) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 5

@@ -93,3 +93,14 @@ def test_importing_is_silent_and_light(tmp_path):
         check=False,
     )
     assert (run.returncode, run.stdout, run.stderr, list(tmp_path.iterdir())) == (0, b"", b"", [])
+
+
+@pytest.mark.slow
+def test_importing_costs_little_beyond_torch():
+    code = "import time, torch; t = time.perf_counter(); import ldm; print(time.perf_counter() - t)"
+    command = [sys.executable, "-c", code]
+    seconds = [
+        float(subprocess.run(command, cwd=ROOT.parent, capture_output=True, text=True, check=True).stdout)
+        for _ in range(4)
+    ]
+    assert min(seconds) < 0.3  # the least disturbed of a few: a test may share its cores

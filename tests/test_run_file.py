@@ -219,6 +219,23 @@ def said(**change):
     return lambda record, tensors: {**record, **change}
 
 
+def resized(width, height):
+    def change(record, tensors):
+        tensors.pop("images.0")
+        record["settings"] |= {"width": width, "height": height}
+
+    return change
+
+
+def channels(count):
+    def change(record, tensors):
+        for name, tensor in tensors.items():
+            if "attention" not in name and tensor.dim() == 4:
+                tensors[name] = torch.zeros(1, count, 8, 8)
+
+    return change
+
+
 def first(**change):
     return lambda record, tensors: record["steps"][0].update(change)
 
@@ -260,6 +277,12 @@ def first(**change):
         (put("images.0", torch.zeros(8, 8, 3)), "its picture 0 is no picture"),
         (put("images.0", torch.zeros(8, 8, 4).byte()), "its picture 0 is no picture"),
         (put("images.0", torch.zeros(0, 8, 3).byte()), "its picture 0 is no picture"),
+        (put("images.0", torch.zeros(8, 9, 3).byte()), "its picture 0 has 9 x 8 pixels, not 64 x 64"),
+        (resized(1000, 1000), "its latents of 8 x 8 do not fit a picture of 1000 x 1000"),
+        (resized(64, 128), "its latents of 8 x 8 do not fit a picture of 64 x 128"),
+        (resized(16, 16), "its latents of 8 x 8 do not fit a picture of 16 x 16"),
+        (resized(2048, 2048), "its latents of 8 x 8 do not fit a picture of 2048 x 2048"),
+        (channels(65), "its latents have 65 channels, at most 64 are read"),
         (put("images.1", torch.zeros(8, 8, 3).byte()), "it has 2 pictures for a batch of 1"),
     ],
 )

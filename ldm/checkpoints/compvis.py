@@ -1,6 +1,6 @@
 """Single files in CompVis's layout: Stable Diffusion 1 and what was made from it.
 
-House names are CompVis's, so nothing is renamed.  Sizes come from names and shapes (`infer`); what those
+Names here are CompVis's, so nothing is renamed.  Sizes come from names and shapes (`infer`); what those
 cannot tell comes from a CompVis YAML file beside the checkpoint (`<name>.yaml` or `config.yaml`), else it is
 Stable Diffusion's.  Nothing in a YAML file is imported or run.
 """
@@ -102,7 +102,9 @@ def _yaml_params(path: Path) -> dict[str, Any]:
     """
     import yaml
 
-    for beside in (path.with_suffix(".yaml"), path.with_name("config.yaml")):
+    # a folder of many models has no one config
+    shared = () if (path.parent / "default.safetensors").exists() else (path.with_name("config.yaml"),)
+    for beside in (path.with_suffix(".yaml"), *shared):
         if not beside.is_file():
             continue
         try:

@@ -1,6 +1,6 @@
 """Our own checkpoints: one .safetensors file with everything a `LatentDiffusion` needs.
 
-Tensors under house names; the config, and a vocabulary that is not CLIP's, as JSON in the metadata.
+Tensors under this project's names; the config, and a vocabulary that is not CLIP's, as JSON in the metadata.
 """
 
 import json

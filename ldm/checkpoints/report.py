@@ -29,7 +29,7 @@ class Checkpoint:
         path: the file.
         config: sizes of the networks.
         tokenizer: the vocabulary that goes with its text encoder.
-        tensors: the weights under house names; windows into the file where that can be.
+        tensors: the weights under this project's names; windows into the file where that can be.
         leftovers: patterns of names that need no place in the model.
     """
 

@@ -153,9 +153,10 @@ def _some_labels(level: Level, objects: Sequence[str], rng: np.random.Generator)
 
 
 def _allowed(labels: Labels, held_out: bool | None) -> bool:
-    if len(labels.objects) == 1 and labels.count == 1 and held_out is not None:
-        combination = (labels.objects[0], labels.colors[0], labels.background)
-        if is_held_out(*combination) is not held_out:
+    single = len(labels.objects) == 1 and labels.count == 1
+    for name, color in zip(labels.objects, labels.colors, strict=True):
+        out = is_held_out(name, color, labels.background)
+        if (held_out is False and out) or (held_out is True and single and not out):
             return False
     return not any(
         clashes(name, color, labels.background)

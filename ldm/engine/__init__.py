@@ -26,11 +26,11 @@ from ..images import to_images
 from ..latent_diffusion import LatentDiffusion
 from ..settings import Settings
 from ..trace import Step, Trace
-from .records import Job, Limits, Run, Status, as_sentence
+from .records import LOCAL, Job, Limits, Run, Status, as_sentence
 from .store import Store, size_of
 from .weights import choose, open_model
 
-__all__ = ["Engine", "Limits", "Run", "choose"]
+__all__ = ["LOCAL", "Engine", "Limits", "Run", "choose"]
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -68,22 +68,35 @@ class Engine:
         self._running: Job | None = None
         self._store = Store(self.limits)
         self._decode_seconds = 0.0
+        self._followers = 0
         self._closing = False
         self._worker = threading.Thread(target=self._serve, name="ldm-engine", daemon=True)
         self._worker.start()
 
     # what the pages call
 
-    def start(self, settings: Settings, owner: str, init_image: Image.Image | None = None) -> str:
+    def start(
+        self,
+        settings: Settings,
+        owner: str,
+        init_image: Image.Image | None = None,
+        *,
+        visitor: str | None = None,
+    ) -> str:
         """Put a run in the queue; gives its id.
+
+        Args:
+            owner: whose sheet lists it; anything a browser or a program chose.
+            visitor: whom `Limits.per_owner` counts, such as an address; None is the owner.
 
         Raises:
             SettingsError: the model cannot draw this, or it is too much work.
-            LdmError: the queue is full, or the owner has enough in it.
+            LdmError: the queue is full, or the visitor has enough in it.
         """
         self.limits.check(settings)
         check(self.model, settings)
-        job = Job(owner, settings, lambda job: self._run(job, settings, init_image))
+        visitor = owner if visitor is None else visitor
+        job = Job(owner, settings, lambda job: self._run(job, settings, init_image), visitor)
         self._submit(job)
         return job.id
 
@@ -91,7 +104,7 @@ class Engine:
         """The run as it grows, at most ten times a second; the last one carries the trace.
 
         Raises:
-            LdmError: there is no such run, or it failed.
+            LdmError: there is no such run, it failed, or too many are watching.
         """
         with self._changed:
             return self._follow(self._store.find(run_id))
@@ -131,13 +144,13 @@ class Engine:
             self._store.add(job)
         return job.id
 
-    def call(self, work: Callable[[LatentDiffusion], T], owner: str) -> T:
+    def call(self, work: Callable[[LatentDiffusion], T], visitor: str) -> T:
         """`work(model)`, done by the worker when its turn comes; waits for it.
 
         Args:
             work: importable by name, or a `functools.partial` of what is: ZeroGPU runs it in another process.
         """
-        job = Job(owner, None, lambda _: self._perform(work))
+        job = Job(visitor, None, lambda _: self._perform(work), visitor)
         self._submit(job)
         with self._changed:
             self._changed.wait_for(lambda: job.over)
@@ -183,8 +196,9 @@ class Engine:
                 raise LdmError(
                     f"The queue is full: {len(self._queue)} runs are waiting. Try again in a minute."
                 )
-            own = [j for j in (*self._queue, self._running) if j is not None and j.owner == job.owner]
-            if len(own) >= self.limits.per_owner:
+            own = [j for j in (*self._queue, self._running) if j is not None and j.visitor == job.visitor]
+            most = self.limits.per_local if job.visitor == LOCAL else self.limits.per_owner
+            if len(own) >= most:
                 raise LdmError(f"You have {len(own)} runs waiting or running. Let one end, or stop it.")
             self._queue.append(job)
             if job.settings is not None:
@@ -192,6 +206,19 @@ class Engine:
             self._changed.notify_all()
 
     def _follow(self, job: Job) -> Iterator[Run]:
+        with self._changed:
+            if self._followers >= self.limits.followers:
+                raise LdmError(
+                    f"{self._followers} visitors are watching runs already. Try again in a minute."
+                )
+            self._followers += 1
+        try:
+            yield from self._snapshots(job)
+        finally:
+            with self._changed:
+                self._followers -= 1
+
+    def _snapshots(self, job: Job) -> Iterator[Run]:
         seen = -1
         while True:
             with self._changed:

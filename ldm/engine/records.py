@@ -14,6 +14,7 @@ from ..errors import LdmError, SettingsError
 from ..settings import Settings
 from ..trace import Trace
 
+LOCAL = "this computer"  # the visitor who sits at it
 Status = Literal["waiting", "running", "done", "stopped", "failed"]
 
 
@@ -23,14 +24,18 @@ class Limits:
 
     Attributes:
         waiting: works in the queue, of everybody together.
-        per_owner: works of one owner, waiting or running.
+        per_owner: works of one visitor, waiting or running.
+        per_local: the same for this computer's own user.
+        followers: who may watch runs at the same time; each one holds a thread, asleep.
         work: steps x pictures x pixels of one run.
         keep_seconds: how long a finished run is kept after it was last asked for.
-        keep_bytes: tensors of all finished runs together; the oldest go first, the newest always stays.
+        keep_bytes: tensors and pictures of all finished runs together; the oldest go first, the newest stays.
     """
 
     waiting: int = 16
     per_owner: int = 3
+    per_local: int = 12
+    followers: int = 64
     work: int = 1000 * 512 * 512
     keep_seconds: float = 2 * 3600.0
     keep_bytes: int = 2**30
@@ -84,6 +89,8 @@ class Job:
     """A piece of work and its state.  Every field is guarded by the engine's condition.
 
     Attributes:
+        owner: whose sheet lists it.
+        visitor: who is limited in what waits.
         settings: of a run; None for any other work.
         context: carries the visitor's identity to ZeroGPU.
         version: counts what followers should see.
@@ -93,6 +100,7 @@ class Job:
     owner: str
     settings: Settings | None
     work: Callable[[Self], Any]
+    visitor: str = LOCAL
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     context: Context = field(default_factory=copy_context)
     status: Status = "waiting"
@@ -115,10 +123,10 @@ class Job:
         return self.status in ("done", "stopped", "failed")
 
     def end(self, status: Status) -> None:
-        """Note the time, and let go of the picture and of the visitor's request."""
+        """Note the time, and let go of the pictures and of the visitor's request."""
         self.status, self.ended, self.used = status, time.monotonic(), time.monotonic()
         self.began = self.began or self.ended
-        self.work, self.context = _nothing, Context()
+        self.work, self.context, self.preview = _nothing, Context(), ()
 
     def snapshot(self, ahead: int, decode_seconds: float) -> Run:
         """The run as it stands.

@@ -55,7 +55,7 @@ class Store:
 
 
 def size_of(result: object) -> int:
-    """Bytes of a trace's tensors, each storage counted once; 0 for anything else."""
+    """Bytes of a trace's tensors, each storage counted once, and of its pictures; 0 for anything else."""
     if not isinstance(result, Trace):
         return 0
     storages: dict[int, int] = {}
@@ -68,4 +68,5 @@ def size_of(result: object) -> int:
                 if isinstance(tensor, torch.Tensor):
                     storage = tensor.untyped_storage()
                     storages[storage.data_ptr()] = storage.nbytes()
-    return sum(storages.values())
+    pictures = sum(image.width * image.height * len(image.getbands()) for image in result.images)
+    return sum(storages.values()) + pictures

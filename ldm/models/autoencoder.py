@@ -238,10 +238,11 @@ class AutoencoderKL(nn.Module):
 
     def encode(self, images: Tensor) -> DiagonalGaussian:
         """(B, 3, f*H, f*W) in [-1, 1] -> a distribution of (B, embed_dim, H, W)."""
-        moments = self.quant_conv(self.encoder(images.to(self.dtype)))
+        moments = self.quant_conv(self.encoder(images.to(self.dtype, memory_format=torch.channels_last)))
         return DiagonalGaussian(moments if moments.dtype == torch.float64 else moments.float())
 
     def decode(self, z: Tensor) -> Tensor:
         """(B, embed_dim, H, W) -> (B, 3, f*H, f*W), about [-1, 1], not clipped."""
-        images = self.decoder(self.post_quant_conv(z.to(self.dtype)))
+        z = z.to(self.dtype, memory_format=torch.channels_last)
+        images = self.decoder(self.post_quant_conv(z))
         return images if images.dtype == torch.float64 else images.float()

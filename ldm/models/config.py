@@ -30,8 +30,9 @@ class UNetConfig:
         use_scale_shift_norm: the time embedding scales and shifts the second norm.
         num_classes: entries of the class embedding; "sequential" is SDXL's vector; None is without.
         adm_in_channels: length of the vector where num_classes is "sequential".
-        legacy: head size of a transformer with num_head_channels unset, and the order of q, k, v in
-            `AttentionBlock`, as CompVis's flag of that name.
+        legacy: CompVis's flag of that name, kept so that its configs can be read: with the head sizes above
+            it changes nothing.
+        use_new_attention_order: `AttentionBlock` splits q, k, v before the heads.
         num_groups: groups of every GroupNorm.
     """
 

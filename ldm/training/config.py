@@ -84,7 +84,7 @@ DEFAULT = Training(
         schedule=_SCHEDULE,
         phases=(
             Phase(until=2000, shares={"easy": 1.0}, chunks=10, object_weight=3.0),
-            Phase(until=3900, shares={"easy": 0.6, "free": 0.2, "many": 0.2}, chunks=8, object_weight=2.0),
+            Phase(until=3800, shares={"easy": 0.6, "free": 0.2, "many": 0.2}, chunks=8, object_weight=2.0),
         ),
         decay=0.25,
     ),

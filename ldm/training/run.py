@@ -4,7 +4,6 @@ Every part resumes where it stopped.  Yields a `TrainStep` for each step of each
 """
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -112,15 +111,3 @@ def sample_grid(training: Training, folder: Path, step: int) -> Path:
     path.parent.mkdir(exist_ok=True)
     grid(images, 4, list(EXAMPLES)).save(path)
     return path
-
-
-def claim_priority() -> None:
-    """Ask the scheduler to prefer this process a little, so that training beside other work goes on.
-
-    Only root on Linux may; elsewhere nothing happens.
-    """
-    try:
-        os.setsid()
-        Path(f"/proc/{os.getpid()}/autogroup").write_text("-4")
-    except (OSError, AttributeError):
-        return

@@ -18,11 +18,12 @@ from ..images import open_image
 from ..settings import Settings
 from ..views.predictions import lane
 from . import files
-from .events import shows_errors
+from .events import HEAVY, shows_errors, visitor
 from .report import metrics
 from .shared import App
 from .tabs.roundtrip import checked_seed
 
+MAX_FRAMES = 250  # pictures that /steps hands out
 PUBLIC: dict[str, Any] = {"api_visibility": "public", "concurrency_limit": None, "show_progress": "hidden"}
 
 
@@ -68,7 +69,6 @@ def _generate(app: App) -> None:
         batch_size: float = 1,
         width: float = 256,
         height: float = 256,
-        request: gr.Request | None = None,
     ) -> Iterator[tuple[list[str], int, str]]:
         """Draw pictures from a prompt with the latent diffusion model.
 
@@ -98,7 +98,7 @@ def _generate(app: App) -> None:
                 "width": width, "height": height,
             }
         )  # fmt: skip
-        run_id = app.engine.start(settings, _caller(request))
+        run_id = app.engine.start(settings, f"api {files.fresh_key()}", visitor=visitor())  # on no sheet
         try:
             for run in app.engine.follow(run_id):
                 made = [] if run.trace is None else [str(path) for path in files.pictures(run_id, run.trace)]
@@ -118,9 +118,7 @@ def _roundtrip(app: App) -> None:
     ]
     outputs = [gr.Image(label="reconstruction", format="png", type="filepath"), gr.JSON(label="metrics")]
 
-    def roundtrip(
-        image: str, policy: str, sample: bool, seed: float, request: gr.Request | None = None
-    ) -> tuple[str, dict[str, Any]]:
+    def roundtrip(image: str, policy: str, sample: bool, seed: float) -> tuple[str, dict[str, Any]]:
         """Send a picture through the autoencoder and back, and measure what was lost.
 
         Args:
@@ -139,9 +137,9 @@ def _roundtrip(app: App) -> None:
         travels = partial(
             trips.roundtrip, image=open_image(image), policy=policy, sample=sample, seed=checked_seed(seed)
         )
-        trip = app.engine.call(travels, _caller(request))
+        trip = app.engine.call(travels, visitor())
         path = files.folder(files.fresh_key()) / "reconstruction.png"
-        trip.reconstruction.save(path)
+        files.save_png(trip.reconstruction, path)
         return str(path), metrics(trip)
 
     gr.Button().click(shows_errors(roundtrip), given, outputs, api_name="roundtrip", **PUBLIC)
@@ -158,30 +156,26 @@ def _steps(app: App) -> None:
             run_id: as /generate returned it.
 
         Returns:
-            The run file (.safetensors), and the predicted picture x0 of each step as PNG files.
+            The run file (.safetensors), and the predicted picture x0 of each step as PNG files
+            (of more than 250 steps: of 250 at most, evenly apart, the last one always).
         """
         trace = app.engine.trace(run_id)
         path = files.folder(run_id) / f"{files.stem(trace)}.safetensors"
         run_file.save(trace, path)
         return str(path), _frames(app, run_id)
 
-    gr.Button().click(shows_errors(steps), asked, outputs, api_name="steps", **PUBLIC)
+    gr.Button().click(shows_errors(steps), asked, outputs, api_name="steps", **PUBLIC | HEAVY)
 
 
 def _frames(app: App, run_id: str) -> list[str]:
-    """The predicted pictures of a run, one per step, as files."""
+    """The predicted pictures of a run as files: of at most MAX_FRAMES steps, the last one always."""
     trace = app.engine.trace(run_id)
     paths = []
-    for i, step in enumerate(trace.steps):  # one at a time: a long run of large pictures fits in no memory
-        [image] = lane(replace(trace, steps=(step,)), "x0", app.engine.model.preview_decode)
+    apart = -(-len(trace.steps) // MAX_FRAMES)
+    # one at a time: a long run of large pictures fits in no memory
+    for i in list(range(len(trace.steps) - 1, -1, -apart or -1))[::-1]:
+        [image] = lane(replace(trace, steps=(trace.steps[i],)), "x0", app.engine.model.preview_decode)
         path = files.folder(run_id) / f"x0-{i:04d}.png"
-        image.save(path)
+        files.save_png(image, path)
         paths.append(str(path))
     return paths
-
-
-def _caller(request: gr.Request | None) -> str:
-    """Who calls, for the limit of works per caller."""
-    session = getattr(request, "session_hash", None)
-    host = getattr(getattr(request, "client", None), "host", None)
-    return f"api {session or host}"

@@ -2,13 +2,17 @@
 
 import functools
 import inspect
+import ipaddress
 import logging
+import os
 import secrets
 from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar, cast
 
 import gradio as gr
+from gradio.context import LocalContext
 
+from ..engine import LOCAL
 from ..errors import LdmError
 
 P = ParamSpec("P")
@@ -16,6 +20,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
 """For the page's own events.  Work is queued by the engine, so gradio may start any number of them."""
+HEAVY: dict[str, Any] = {"concurrency_id": "heavy", "concurrency_limit": 2}
+"""For events that draw or write a whole run on gradio's own threads: two at a time, of everybody together."""
 
 
 def shows_errors(handler: Callable[P, T]) -> Callable[P, T]:
@@ -53,3 +59,26 @@ def owner_of(token: object) -> str:
     if isinstance(token, str) and 16 <= len(token) <= 64:
         return token
     return secrets.token_urlsafe(16)
+
+
+def on_a_space() -> bool:
+    """Whether this is a Hugging Face Space: behind a proxy, in a frame with scripts of its own."""
+    return os.environ.get("SYSTEM") == "spaces"
+
+
+def visitor() -> str:
+    """Who is asking, for the limit of works per visitor: an address, since all else is the client's choice.
+
+    Behind a proxy on this computer, or one named in FORWARDED_ALLOW_IPS, the server has put the visitor's
+    address in the place of the proxy's.  On a Space the proxy is not named, and the last hop it noted counts.
+    """
+    request = LocalContext.request.get(None)
+    host = str(getattr(getattr(request, "client", None), "host", None) or "")
+    if on_a_space() and request is not None:
+        hops = ",".join(request.headers.getlist("x-forwarded-for"))
+        host = hops.rpartition(",")[2].strip() or host
+    try:
+        local = ipaddress.ip_address(host).is_loopback
+    except ValueError:  # no address, such as a test's
+        local = not host
+    return LOCAL if local else host

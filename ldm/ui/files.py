@@ -13,13 +13,18 @@ from gradio.utils import get_upload_folder
 from PIL import Image
 
 from .. import png
+from ..errors import LdmError
 from ..trace import Trace
+from ..writing import write_file
 
 
 def folder(key: str) -> Path:
     """A folder of its own for whatever belongs to `key`; its name does not give the key away."""
     path = Path(get_upload_folder()) / hashlib.sha256(f"darkroom {key}".encode()).hexdigest()[:32]
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LdmError(f"No file could be written: {error.strerror or error}.") from error
     return path
 
 
@@ -44,6 +49,17 @@ def pictures(run_id: str, trace: Trace) -> list[Path]:
             png.save(image, path, alone, trace.model_name)
         paths.append(path)
     return paths
+
+
+def save_png(image: Image.Image, path: Path) -> None:
+    """Write a picture, whole or not at all.
+
+    Raises:
+        LdmError: the disk is full, or may not be written to.
+    """
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    write_file(path, [buffer.getbuffer()])
 
 
 def served(path: Path) -> dict[str, Any]:

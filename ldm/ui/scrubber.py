@@ -13,6 +13,7 @@ from ..trace import Trace
 from ..views.curves import curves
 from ..views.layout import SHEET_AREA, atlas
 from ..views.predictions import LANES, Decode, lane
+from ..writing import write_file
 from . import files
 from .parts import part
 
@@ -41,7 +42,7 @@ def scrubber_value(
     sheet, columns, rows = atlas([frames(trace, name, decode, size, picture) for name in lanes])
     name = hashlib.sha256(sheet).hexdigest()[:16]
     path = files.folder(run_id) / f"steps-{name}.jpg"
-    path.write_bytes(sheet)
+    write_file(path, [sheet])
     numbers = curves(trace, picture)
     settings = trace.settings
     return {

@@ -1,7 +1,6 @@
 """Serving the page: what stands before gradio, and what `launch` is told."""
 
 import json
-import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
@@ -10,6 +9,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from ..engine import Engine
+from .events import on_a_space
 from .theme import FAVICON, STYLESHEET, theme
 
 Message = MutableMapping[str, Any]
@@ -17,9 +17,10 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Message, Receive, Send], Awaitable[None]]
 
-MAX_UPLOAD = "64mb"
-MAX_BODY = 80 * 2**20  # bytes of one request: an upload and what is around it
+MAX_UPLOAD = "256mb"  # of a run file; pictures are smaller, see `images`
+MAX_BODY = 272 * 2**20  # bytes of one request: an upload and what is around it
 MAX_CALL = 4 * 2**20  # of one that is no upload; files come as uploads, not inside JSON
+NO_FETCH = "This server fetches no other server's files. Upload the file instead."
 HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",
@@ -33,7 +34,8 @@ HEADERS = {
 class Guard:
     """Answers /healthz, refuses what gradio would do for anybody, and names what the page may load.
 
-    Refused: fetching other servers' files through ours (`/file=http...`), and calls that go around the queue.
+    Refused: fetching other servers' files through ours (`/file=http...`, or a file in a call's JSON
+    whose path is a URL), and calls that go around the queue.
     """
 
     def __init__(self, app: ASGIApp, engine: Engine) -> None:
@@ -54,14 +56,20 @@ class Guard:
             }
             await _answer(send, 200, state)
         elif _is_fetch(path):
-            await _answer(send, 403, {"detail": "This server fetches no other server's files."})
+            await _answer(send, 403, {"detail": NO_FETCH})
         else:
             limit = MAX_BODY if path.rstrip("/").endswith("/upload") else MAX_CALL
             if _length(scope) > limit:
                 await _drain(receive)
                 await _answer(send, 413, {"detail": f"This request may have at most {limit} bytes."})
             else:
-                await self._app(scope, _counted(receive, limit), _with_headers(send))
+                receive = _counted(receive, limit)
+                if scope["method"] == "POST" and limit == MAX_CALL:
+                    body, receive = await _read(receive)
+                    if _names_a_url(body):
+                        await _answer(send, 403, {"detail": NO_FETCH})
+                        return
+                await self._app(scope, receive, _with_headers(send))
 
 
 def launch(
@@ -88,14 +96,44 @@ def launch(
     )
 
 
-def on_a_space() -> bool:
-    """Whether this is a Hugging Face Space, whose page lies in a frame with scripts of its own."""
-    return os.environ.get("SYSTEM") == "spaces"
-
-
 def _is_fetch(path: str) -> bool:
     _, found, wanted = path.partition("file=")
     return bool(found) and wanted.lstrip("/ ").lower().startswith(("http:", "https:"))
+
+
+def _names_a_url(body: bytes) -> bool:
+    """Whether gradio would fetch something for this call: a file's path in its JSON is a URL."""
+    found = False
+
+    def look(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal found
+        for key, value in pairs:  # as written: a key that is there twice is seen twice
+            if key == "path" and isinstance(value, str):
+                found = found or value.strip().lower().startswith(("http:", "https:"))
+        return dict(pairs)
+
+    try:
+        json.loads(body, object_pairs_hook=look)
+    except (ValueError, RecursionError):  # no JSON: then gradio reads none either
+        return found
+    return found
+
+
+async def _read(receive: Receive) -> tuple[bytes, Receive]:
+    """The body, and a `receive` that gives it once more."""
+    messages, parts = [], []
+    while True:
+        message = await receive()
+        messages.append(message)
+        parts.append(message.get("body", b""))
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            break
+    messages.reverse()
+
+    async def again() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return b"".join(parts), again
 
 
 def _length(scope: Message) -> int:

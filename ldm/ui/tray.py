@@ -28,6 +28,7 @@ def tray_value(run: Run) -> dict[str, Any]:
     pictures = _finished(run) if run.trace is not None else _previews(run)
     return {
         "state": run.status,
+        "over": run.over,
         "line": status_line(run),
         "note": _note(run),
         "fraction": 1.0 if run.over else run.step / settings.steps,

@@ -162,7 +162,8 @@ class Story:
 
 
 WATCH_PREVIEWS = """() => {
-  document.querySelector('#ld-tray .tray').dataset.state = 'asked';  // the picture before is not what is waited for
+  // the picture that lies there is not the one waited for
+  document.querySelector('#ld-tray .tray').dataset.state = 'asked';
   window.previews = new Set();
   window.seconds = {};
   document.querySelector('#generate').onclick = () => { window.clicked = performance.now(); };

@@ -1,8 +1,10 @@
 """A whole model of the original implementation, from its files to its pictures."""
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 import torch
@@ -17,10 +19,9 @@ from ldm.diffusion.schedule import sampling_sigmas
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.models.config import TextConfig
 
-from ..golden_cases import Case, case
+from ..golden_cases import Case, case, check_whole
 
 FILES = ("model.ckpt", "model.safetensors")
-STEPS, CFG_SCALE = 10, 7.5  # of the case's `final`, in words there
 
 pytestmark = pytest.mark.golden
 
@@ -39,6 +40,15 @@ def golden() -> Case:
 @pytest.fixture(scope="module")
 def model(golden: Case) -> LatentDiffusion:
     return open_model(golden, FILES[0], torch.float32)
+
+
+@pytest.fixture(scope="module")
+def exact(golden: Case) -> LatentDiffusion:
+    """The model in double precision."""
+    model = open_model(golden, FILES[1], torch.float64)
+    # transformers' own attention takes its softmax in single precision, whatever it is given; torch's not
+    model.cond_stage_model.transformer.text_model.set_attn_implementation("sdpa")
+    return model
 
 
 def open_model(golden: Case, file: str, dtype: torch.dtype) -> LatentDiffusion:
@@ -98,15 +108,51 @@ def test_prompts_become_the_original_context(golden, model):
     golden.check("uncond", model.get_text_conditioning(golden.config["negative_prompts"]))
 
 
+def test_every_layer_of_the_text_encoder_gives_the_original_numbers(golden, model):
+    states = text_states(golden, model)
+    golden.check("text_hidden_states", torch.stack(states.hidden_states))
+    golden.check("text_pooled", states.pooler_output)
+
+
+def text_states(golden: Case, model: LatentDiffusion) -> Any:
+    """All that transformers' encoder, which is ours under another name, says of the prompts."""
+    encoder = model.cond_stage_model.transformer.text_model
+    return encoder(input_ids=golden.inputs["input_ids"], output_hidden_states=True)
+
+
 def test_pictures_become_the_original_latents(golden, model):
     image, noise = golden.inputs["image"], golden.inputs["encode_noise"]
     golden.check("encoded_mode_scaled", model.autoencoder_encode(image, mean=True))
     golden.check("encoded_latent", model.autoencoder_encode(image, noise))
 
 
+def test_pictures_become_the_original_latents_in_double_precision(golden, exact):
+    image, noise = golden.inputs["image"].double(), golden.inputs["encode_noise"].double()
+    golden.check("encoded_mode_scaled.f64", exact.autoencoder_encode(image, mean=True))
+    golden.check("encoded_latent.f64", exact.autoencoder_encode(image, noise))
+
+
+def final(golden: Case) -> tuple[int, float, float]:
+    """Steps, eta and guidance of the case's sampling, which it tells in words."""
+    found = re.match(r"DDIM S=(\d+) eta=([\d.]+), guidance ([\d.]+)", golden.config["final"])
+    assert found, golden.config["final"]
+    return int(found[1]), float(found[2]), float(found[3])
+
+
+def levels(golden: Case, model: LatentDiffusion) -> list[float]:
+    """Falling noise levels of the sampling; CompVis's stride may leave more steps than were asked for."""
+    steps, train = final(golden)[0], model.n_steps
+    ours = sampling_sigmas(model.schedule, steps, "leading", "first_timestep").tolist()
+    theirs = [model.schedule.sigma_at(t + 1) for t in reversed(range(0, train, train // steps))]
+    if train % steps == 0:
+        assert ours == pytest.approx([*theirs, model.schedule.sigma_at(0)], rel=1e-12)
+    return [*theirs, model.schedule.sigma_at(0)]
+
+
 def trajectory(golden: Case, model: LatentDiffusion, context: Tensor, uncond: Tensor) -> Tensor:
     """(steps + 1, B, C, H, W) latents of unit variance, as the original keeps them."""
-    sigmas = sampling_sigmas(model.schedule, STEPS, "leading", "first_timestep")
+    sigmas = torch.tensor(levels(golden, model), dtype=torch.float64)
+    _, eta, cfg_scale = final(golden)
     x = golden.inputs["x_T"].to(context) * (1 + float(sigmas[0]) ** 2) ** 0.5
     denoise = Denoiser(
         network=lambda x, t, context: model.predict(x, t, context, record=False),
@@ -114,9 +160,13 @@ def trajectory(golden: Case, model: LatentDiffusion, context: Tensor, uncond: Te
         prediction_type=model.prediction_type,
         context=context,
         uncond=uncond,
-        cfg_scale=CFG_SCALE,
+        cfg_scale=cfg_scale,
     )
-    steps = list(SAMPLERS["ddim"](denoise, x, sigmas, 0.0, lambda draw: x, ()))
+
+    def noise(draw: int) -> Tensor:
+        return golden.inputs["noise"][draw - 1].double()
+
+    steps = list(SAMPLERS["ddim"](denoise, x, sigmas, eta, noise, ()))
     latents = [x, *(step.x_next for step in steps)]
     return torch.stack([z / (1 + float(s) ** 2) ** 0.5 for z, s in zip(latents, sigmas, strict=True)])
 
@@ -139,12 +189,17 @@ def test_decoding_the_original_latents_gives_the_original_picture(golden, model)
     golden.check("image", model.autoencoder_decode(golden.expected["latent"]))
 
 
-def test_noise_and_context_become_the_original_picture_in_double_precision(golden):
-    # from the original's context on: transformers' softmax is in single precision, whatever it is given
-    model, expected = open_model(golden, FILES[1], torch.float64), golden.expected
-    latents = trajectory(golden, model, expected["cond.f64"], expected["uncond.f64"])
+def test_prompts_and_noise_become_the_original_picture_in_double_precision(golden, exact):
+    prompts = {"cond": golden.config["prompts"], "uncond": golden.config["negative_prompts"]}
+    contexts = {name: exact.get_text_conditioning(texts) for name, texts in prompts.items()}
+    for name, context in contexts.items():
+        golden.check(f"{name}.f64", context)
+    golden.check("text_pooled.f64", text_states(golden, exact).pooler_output)
+    latents = trajectory(golden, exact, contexts["cond"], contexts["uncond"])
     golden.check("latent.f64", latents[-1])
-    golden.check("image.f64", model.autoencoder_decode(latents[-1]))
+    images = exact.autoencoder_decode(latents[-1])
+    golden.check("image.f64", images)
+    golden.check("image01.f64", ((images + 1) / 2).clamp(0, 1))
 
 
 def test_written_for_diffusers_it_has_the_weights_that_diffusers_made_of_it(golden, model):
@@ -155,3 +210,7 @@ def test_written_for_diffusers_it_has_the_weights_that_diffusers_made_of_it(gold
         assert set(ours) == set(theirs)
         for name, tensor in theirs.items():
             assert torch.equal(ours[name], tensor.float()), name
+
+
+def test_every_number_of_the_case_is_compared(request):
+    check_whole(request, {})

@@ -1,136 +1,46 @@
-"""Schedules, guidance, samplers and closed forms against the numbers of the originals.
+"""Schedules, guidance and samplers against the numbers of the originals; `DDPM` itself: `test_golden_ddpm`.
 
-Trajectories are replayed from the cases' own timesteps or sigmas.  CompVis and labml work at unit variance,
-we at unit signal, so x is compared after division by sqrt(1 + sigma**2).  What only training needs of
-`ddpm_core`, the losses and their weights, is tested with it.
+Trajectories are replayed from the cases' own timesteps or sigmas.
 """
 
 import dataclasses
-import functools
-import json
-import math
 import re
 from itertools import pairwise
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from ldm.diffusion.denoiser import Denoiser, from_x0, to_x0
-from ldm.diffusion.gaussian import posterior, q_sample, target
+from ldm.diffusion.gaussian import q_sample, target
 from ldm.diffusion.samplers import SAMPLERS, ancestral_step
 from ldm.diffusion.schedule import (
     NoiseSchedule,
-    build_schedule,
     cosine_betas,
     linear_betas,
     sampling_sigmas,
     scaled_linear_betas,
     sqrt_betas,
 )
-from ldm.models.config import UNetConfig
-from ldm.models.unet import UNetModel
-from tests.golden_cases import case, names
+from tests.golden_cases import case, check_whole, names
+
+from .golden_replay import (
+    both_dtypes,
+    compvis_sigmas,
+    ddim_timesteps,
+    denoiser_of,
+    float64,
+    no_noise,
+    one_picture,
+    posterior_tables,
+    replay,
+    scale,
+    schedule_of,
+    supplied,
+    unit_variance,
+    x0s,
+)
 
 pytestmark = pytest.mark.golden
-
-both_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
-
-
-@functools.cache
-def unet(path, dtype):
-    """The U-Net of a weights file; its config lies beside it.  Returns (network, that config)."""
-    config = json.loads((path.parent / "config.json").read_text())
-    if "compvis_config" in config:
-        config = config["compvis_config"]["model"]["params"]
-    params = config["unet_config"]["params"] if "unet_config" in config else config["params"]
-    known = {k: tuple(v) if isinstance(v, list) else v for k, v in params.items()}
-    net = UNetModel(UNetConfig(**{k: v for k, v in known.items() if k in UNetConfig.__dataclass_fields__}))
-    prefix = "model.diffusion_model."
-    weights = {k.removeprefix(prefix): v.float() for k, v in load_file(path).items()}
-    net.load_state_dict({k: weights[k] for k in net.state_dict()})
-
-    def network(x, t, context):
-        with torch.no_grad():
-            return net(x, t, context), ()
-
-    net.to(dtype)
-    return network, config
-
-
-def weights_path(golden):
-    name = next(word for word in golden.config["weights"].split() if word.startswith("../"))
-    return (golden.folder / name).resolve()
-
-
-def schedule_of(golden):
-    """The schedule a case names, or the model whose weights it uses, else Stable Diffusion's."""
-    config = golden.config
-    if "linear_start" not in config and "weights" in config:
-        config = unet(weights_path(golden), torch.float32)[1]
-    return build_schedule(
-        n_steps=config.get("timesteps", 1000),
-        betas="scaled_linear",
-        linear_start=config.get("linear_start", 0.00085),
-        linear_end=config.get("linear_end", 0.012),
-    )
-
-
-def denoiser_of(golden, dtype, cfg_scale, prediction_type="eps"):
-    network, _ = unet(weights_path(golden), dtype)
-    context, uncond = (embedding(golden, name, dtype) for name in ("cond", "uncond"))
-    return Denoiser(network, schedule_of(golden), prediction_type, context, uncond, cfg_scale)
-
-
-def embedding(golden, name, dtype):
-    """The context a case was run with; its float64 run took that of the model's float64 text encoder."""
-    value = golden.inputs.get(name)
-    model = weights_path(golden).parent / "expected.safetensors"
-    if value is None or dtype == torch.float32:
-        return value
-    exact = load_file(model).get(f"{name}.f64") if model.exists() else None
-    if exact is None or exact.shape != value.shape or not torch.allclose(exact.float(), value, atol=1e-5):
-        return value.to(dtype)
-    return exact
-
-
-def supplied(noise, factor=1.0):
-    """A noise source from a stack of draws: step k takes entry k."""
-    return lambda draw: noise[draw - 1].double() * factor
-
-
-def float64(values):
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def no_noise(draw):
-    raise AssertionError("a deterministic sampler drew noise")
-
-
-def scale(sigma):
-    """From unit variance to unit signal."""
-    return (1 + sigma**2) ** 0.5
-
-
-def replay(sampler, denoiser, x, sigmas, eta, noise):
-    """Steps of a sampler from x of unit variance."""
-    sigmas = float64(sigmas)
-    return list(SAMPLERS[sampler](denoiser, x * scale(sigmas[0].item()), sigmas, eta, noise, ()))
-
-
-def compvis_sigmas(schedule, timesteps):
-    """Falling noise levels of rising timesteps, ending where CompVis and labml end."""
-    return [schedule.sigma_at(t) for t in (*reversed(timesteps.tolist()), 0)]
-
-
-def unit_variance(steps):
-    """The start and the result of every step, stacked, at unit variance."""
-    first = steps[0].x / scale(steps[0].sigma)
-    return torch.stack([first, *(s.x_next / scale(s.sigma_next) for s in steps)])
-
-
-def x0s(steps):
-    return torch.stack([s.prediction.x0 for s in steps])
 
 
 def test_betas_and_alphas_cumprod_are_the_originals():
@@ -169,25 +79,14 @@ def test_the_posterior_of_every_timestep_is_guided_diffusions():
     golden.check("guided_diffusion_linear.sqrt_recipm1_alphas_cumprod", schedule.sigmas)
 
 
-def posterior_tables(schedule):
-    """CompVis's buffers of the posterior, from our function of it."""
-    t = torch.arange(len(schedule))
-    zeros, ones = torch.zeros(len(t), 1, dtype=torch.float64), torch.ones(len(t), 1, dtype=torch.float64)
-    coef1, variance = posterior(schedule, ones, zeros, t)
-    coef2, _ = posterior(schedule, zeros, ones, t)
+def ddim_tables(sigmas, eta):
+    """CompVis's numbers per step, the last step first, from falling noise levels."""
+    pairs = list(pairwise(sigmas))[::-1]
     return {
-        "posterior_variance": variance[:, 0],
-        "posterior_log_variance_clipped": variance[:, 0].clamp(min=1e-20).log(),
-        "posterior_mean_coef1": coef1[:, 0],
-        "posterior_mean_coef2": coef2[:, 0],
+        "alphas": float64([1 / scale(sigma) ** 2 for sigma, _ in pairs]),
+        "alphas_prev": float64([1 / scale(sigma_next) ** 2 for _, sigma_next in pairs]),
+        "sigmas": float64([ancestral_step(*pair, eta)[1] / scale(pair[1]) for pair in pairs]),
     }
-
-
-def ddim_timesteps(kind, steps, train):
-    """CompVis's and labml's list, quirks included."""
-    if kind == "uniform":
-        return torch.arange(0, train, train // steps) + 1
-    return (torch.linspace(0, math.sqrt(train * 0.8), steps, dtype=torch.float64) ** 2).long() + 1
 
 
 def test_ddim_tables_follow_from_our_noise_levels():
@@ -203,20 +102,11 @@ def test_ddim_tables_follow_from_our_noise_levels():
             assert max(timesteps) == len(schedule)  # the original stops with an IndexError
             continue
         sigmas = compvis_sigmas(schedule, timesteps)
-        pairs = list(pairwise(sigmas))[::-1]
-        ours = {
-            "alphas": [1 / scale(sigma) ** 2 for sigma, _ in pairs],
-            "alphas_prev": [1 / scale(sigma_next) ** 2 for _, sigma_next in pairs],
-        }
-        for name in (k for k in golden.expected if k.startswith(f"{prefix}.sigmas_eta")):
-            eta = float(name.rpartition("eta")[2])
-            ours[name.removeprefix(f"{prefix}.")] = [
-                ancestral_step(*pair, eta)[1] / scale(pair[1]) for pair in pairs
-            ]
-        for name, values in ours.items():
-            values = float64(values)
-            golden.check(f"{prefix}.{name}", values)
-            torch.testing.assert_close(values, golden.expected[f"{prefix}.{name}"], rtol=1e-9, atol=1e-12)
+        for name in (k for k in golden.expected if k.startswith(f"{prefix}.") and k != key):
+            table, _, eta = name.removeprefix(f"{prefix}.").partition("_eta")
+            values = ddim_tables(sigmas, float(eta or 0))[table]
+            golden.check(name, values)
+            torch.testing.assert_close(values, golden.expected[name], rtol=1e-9, atol=1e-12)
 
 
 def test_noise_levels_and_timesteps_convert_as_in_k_diffusion():
@@ -233,6 +123,9 @@ def test_noise_levels_and_timesteps_convert_as_in_k_diffusion():
     for name, values in ours.items():
         golden.check(name, values.float())
         golden.check(f"{name}.f64", values)
+    # k-diffusion's `quantize`: the timestep whose log(sigma) is the nearest
+    distances = golden.inputs["sigma"].double().log()[:, None] - schedule.sigmas.log()
+    golden.check("sigma_to_t_quantized", distances.abs().argmin(1))
 
 
 @both_dtypes
@@ -286,26 +179,23 @@ def test_one_call_of_the_denoiser_is_k_diffusions(prediction_type):
     golden.check(f"denoised_{prediction_type}", torch.cat(ours))
 
 
-def one_picture(denoiser, x, index, sigma):
-    """What is predicted for one picture of a batch whose pictures have noise levels of their own."""
-    denoiser = dataclasses.replace(denoiser, context=denoiser.context[index : index + 1])
-    return denoiser(x[index : index + 1], sigma)
-
-
 @both_dtypes
 @pytest.mark.parametrize("name", names("ddim_S*"))
 def test_ddim_is_compvis_s(name, dtype):
     golden = case(name)
     config, inputs = golden.config, golden.inputs
     schedule = schedule_of(golden)
-    timesteps = golden.expected["timesteps"]
-    assert torch.equal(timesteps, ddim_timesteps("uniform", config["S"], len(schedule)))
+    timesteps = ddim_timesteps("uniform", config["S"], len(schedule))
     denoiser = denoiser_of(golden, dtype, config["unconditional_guidance_scale"])
     noise = supplied(inputs["noise"], config["temperature"]) if "noise" in inputs else no_noise
     sigmas = compvis_sigmas(schedule, timesteps)
     steps = replay("ddim", denoiser, inputs["x_T"].to(dtype), sigmas, config["eta"], noise)
     assert [s.timestep for s in steps] == timesteps.tolist()[::-1]
     check_trajectory(golden, steps, dtype)
+    suffix = ".f64" if dtype == torch.float64 else ""
+    golden.check("timesteps", timesteps)
+    for table, values in ddim_tables(sigmas, config["eta"]).items():
+        golden.check(f"ddim_{table}{suffix}", values.to(dtype))
 
 
 @both_dtypes
@@ -316,7 +206,9 @@ def test_ddim_with_a_network_that_predicts_v_is_stability_s(name, dtype):
     schedule = schedule_of(golden)
     denoiser = denoiser_of(golden, dtype, config["unconditional_guidance_scale"], "v")
     noise = supplied(inputs["noise"]) if "noise" in inputs else no_noise
-    sigmas = compvis_sigmas(schedule, golden.expected["timesteps"])
+    timesteps = ddim_timesteps("uniform", config["S"], len(schedule))
+    golden.check("timesteps", timesteps)
+    sigmas = compvis_sigmas(schedule, timesteps)
     steps = replay("ddim", denoiser, inputs["x_T"].to(dtype), sigmas, config["eta"], noise)
     check_trajectory(golden, steps, dtype)
 
@@ -379,7 +271,8 @@ def test_starting_from_a_noised_picture_is_compvis_s(dtype):
     golden = case("img2img")
     config, inputs = golden.config, {k: v.to(dtype) for k, v in golden.inputs.items()}
     schedule = schedule_of(golden)
-    timesteps, start = golden.expected["timesteps"], config["t_enc"]
+    timesteps, start = ddim_timesteps("uniform", config["S"], len(schedule)), config["t_enc"]
+    golden.check("timesteps", timesteps)
     # the quirk: noised to the timestep above the first one that is denoised
     t = timesteps[start].repeat(len(inputs["x0"]))
     z = q_sample(schedule, inputs["x0"], t, inputs["noise"])
@@ -391,6 +284,9 @@ def test_starting_from_a_noised_picture_is_compvis_s(dtype):
         golden.check("latent.f64", x[-1])
     else:
         golden.check("z_enc", z)
+        name = next(k for k in golden.expected if k.startswith("z_enc_original_steps"))
+        t = torch.tensor([int(number) for number in re.findall(r"_t(\d+)", name)])
+        golden.check(name, q_sample(schedule, inputs["x0"], t, inputs["noise"]))
         golden.check("steps", x[1:])
         golden.check("latent", x[-1])
 
@@ -411,7 +307,7 @@ KDIFF = {
 @pytest.mark.parametrize("name", KDIFF)
 def test_samplers_are_k_diffusions(name, dtype):
     golden = case(f"kdiff_{name}")
-    config, inputs, expected = golden.config, golden.inputs, golden.expected
+    config, inputs = golden.config, golden.inputs
     told = []
     denoiser = denoiser_of(golden, dtype, config["guidance"] or 1.0)
 
@@ -421,7 +317,10 @@ def test_samplers_are_k_diffusions(name, dtype):
 
     arguments = config["sampler_args"]
     noise = supplied(inputs["noise"], arguments.get("s_noise", 1.0)) if "noise" in inputs else no_noise
-    sigmas = expected["sigmas.f64"]
+    spacing = {"karras": "karras", "get_sigmas(n)": "linspace"}[config["sigmas"]]
+    sigmas = sampling_sigmas(denoiser.schedule, config["n"], spacing, "zero")
+    suffix = ".f64" if dtype == torch.float64 else ""
+    golden.check(f"sigmas{suffix}", sigmas.to(dtype))
     steps = list(
         SAMPLERS[KDIFF[name]](
             dataclasses.replace(denoiser, network=network),
@@ -432,14 +331,13 @@ def test_samplers_are_k_diffusions(name, dtype):
             (),
         )
     )
+    golden.check(f"latent{suffix}", steps[-1].x_next)
+    golden.check(f"sigma_hat{suffix}", float64([s.sigma for s in steps]).to(dtype))
+    golden.check(f"model_timesteps{suffix}", float64(told).to(dtype))
     if dtype == torch.float64:
-        golden.check("latent.f64", steps[-1].x_next)
-        golden.check("sigma_hat.f64", float64([s.sigma for s in steps]))
-        golden.check("model_timesteps.f64", float64(told))
         return
     golden.check("x_inter", torch.stack([s.x for s in steps]))
     golden.check("denoised", x0s(steps))
-    golden.check("latent", steps[-1].x_next)
 
 
 @both_dtypes
@@ -550,67 +448,9 @@ def test_ddpm_is_labml_s(dtype):
         golden.check(name, value.to(golden.expected[name].dtype))
 
 
-def test_the_buffers_of_compvis_s_ddpm_follow_from_our_schedule():
-    golden = case("ddpm_core")
-    schedule = schedule_of(golden)
-    a = schedule.alphas_cumprod
-    ours = {
-        "betas": schedule.betas,
-        "alphas_cumprod": a,
-        "alphas_cumprod_prev": a / (1 - schedule.betas),
-        "sqrt_alphas_cumprod": a.sqrt(),
-        "sqrt_one_minus_alphas_cumprod": (1 - a).sqrt(),
-        "log_one_minus_alphas_cumprod": (1 - a).log(),
-        "sqrt_recip_alphas_cumprod": (1 + schedule.sigmas**2).sqrt(),
-        "sqrt_recipm1_alphas_cumprod": schedule.sigmas,
-        **posterior_tables(schedule),
+def test_every_number_of_these_cases_is_compared(request):
+    exceptions = {
+        ("vpred", "eps_from_v"): "inexact in float32 where sigma is small; compared in float64",
+        ("vpred", "eps_from_v_target"): "the same",
     }
-    for name, values in ours.items():
-        golden.check(f"buffer.{name}", values.float())
-        golden.check(f"buffer.{name}.f64", values)
-
-
-@both_dtypes
-def test_the_closed_forms_are_compvis_s(dtype):
-    golden = case("ddpm_core")
-    inputs = {k: v.to(dtype) for k, v in golden.inputs.items() if k != "t"}
-    t, schedule = golden.inputs["t"], schedule_of(golden)
-    x0, eps, x_t = inputs["x_start"], inputs["noise"], inputs["x_t"]
-    sigma = schedule.sigmas[t].reshape(-1, 1, 1, 1).to(dtype)
-    mean, variance = posterior(schedule, x0, x_t, t)
-    ours = {
-        "q_sample": q_sample(schedule, x0, t, eps),
-        "q_mean": q_sample(schedule, x0, t, torch.zeros_like(x0)),
-        "q_variance": q_sample(schedule, torch.zeros_like(sigma), t, torch.ones_like(sigma)) ** 2,
-        "predict_start_from_noise": to_x0(x_t * scale(sigma), sigma, eps, "eps"),
-        "predict_eps_from_xstart": from_x0(x_t * scale(sigma), sigma, x0, "eps"),
-        "q_posterior_mean": mean,
-        "q_posterior_variance": variance,
-        "q_posterior_log_variance": variance.clamp(min=1e-20).log(),
-    }
-    ours["q_log_variance"] = ours["q_variance"].log()
-    denoiser = denoiser_of(golden, dtype, 1.0)
-    levels, x = [schedule.sigma_at(step) for step in t.tolist()], x_t * scale(sigma)
-    ours["p_x0_clip0"] = torch.cat([one_picture(denoiser, x, *pair).x0 for pair in enumerate(levels)])
-    ours["p_x0_clip1"] = ours["p_x0_clip0"].clamp(-1, 1)
-    for clip in ("clip0", "clip1"):
-        ours[f"p_mean_{clip}"], variance = posterior(schedule, ours[f"p_x0_{clip}"], x_t, t)
-        ours[f"p_log_variance_{clip}"] = variance.clamp(min=1e-20).log()
-    temperature = float(re.search(r"temperature ([\d.]+)", golden.config["p_sample_note"])[1])
-    ours["p_sample"] = torch.cat(
-        [
-            unit_variance(
-                replay(
-                    "ddpm",
-                    dataclasses.replace(denoiser, context=denoiser.context[i : i + 1]),
-                    x_t[i : i + 1],
-                    [schedule.sigma_at(step), schedule.sigma_at(step - 1) if step else 0.0],
-                    1.0,
-                    supplied(eps[None, i : i + 1], temperature),
-                )
-            )[-1]
-            for i, step in enumerate(t.tolist())
-        ]
-    )
-    for name, value in ours.items():
-        golden.check(name + (".f64" if dtype == torch.float64 else ""), value, key=name)
+    check_whole(request, exceptions)

@@ -7,7 +7,7 @@ from ldm.models.autoencoder import AutoencoderKL, DiagonalGaussian, normal_kl
 from ldm.models.blocks import sinusoidal_embedding, timestep_embedding
 from ldm.models.config import AutoencoderConfig, UNetConfig
 from ldm.models.unet import UNetModel
-from tests.golden_cases import case
+from tests.golden_cases import case, check_whole
 
 pytestmark = pytest.mark.golden
 
@@ -116,3 +116,7 @@ def test_the_timestep_embeddings_are_the_originals():
         golden.check(key, embed(t, int(dim.removeprefix("dim"))))
         checked += 1
     assert checked
+
+
+def test_every_number_of_these_cases_is_compared(request):
+    check_whole(request, {})

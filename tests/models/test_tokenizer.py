@@ -19,31 +19,46 @@ def own() -> Tokenizer:
     return Tokenizer(vocab, merges, 12, vocab[BOS], vocab[EOS], vocab[EOS])
 
 
-@pytest.mark.golden
-def test_ids_are_those_of_the_original_with_clips_vocabulary():
-    golden = case("clip_tokenizer")
-    padded, unpadded = golden.config["padded"]["slow"], golden.config["unpadded"]["slow"]
-    tokenizer = Tokenizer.clip(length=len(padded[0]))
-    for prompt, ids, all_ids in zip(golden.config["prompts"], padded, unpadded, strict=True):
-        assert tokenizer.ids(prompt) == ids, prompt
-        assert tokenizer.unpadded(prompt) == all_ids, prompt
+def read_as_by_us(prompt: str, name: str) -> bool:
+    """Whether another tokenizer of the case is meant to agree with ours on a prompt.
+
+    transformers' fast one does not clean, and open_clip takes a mark in a prompt for text.
+    """
+    if name == "fast":
+        return clean(prompt) == prompt
+    return name == "slow" or not any(mark in prompt.lower() for mark in (BOS, EOS))
+
+
+# what a short prompt is filled up with: see the case's `what`
+PADS = {"slow": None, "fast": None, "openclip": 0}
 
 
 @pytest.mark.golden
-def test_ids_are_those_of_the_fast_tokenizer_for_prompts_that_need_no_cleaning():
+@pytest.mark.parametrize("name", PADS)
+def test_ids_are_those_of_the_original_with_clips_vocabulary(name):
     golden = case("clip_tokenizer")
-    tokenizer = Tokenizer.clip()
-    for prompt, ids in zip(golden.config["prompts"], golden.config["unpadded"]["fast"], strict=True):
-        if clean(prompt) == prompt:
-            assert tokenizer.unpadded(prompt) == ids, prompt
+    padded, unpadded, prompts = (golden.config[k] for k in ("padded", "unpadded", "prompts"))
+    assert set(padded) == set(unpadded) == set(PADS)
+    tokenizer = Tokenizer.clip(length=len(padded[name][0]), pad=PADS[name])
+    agreed = 0
+    for prompt, ids, all_ids in zip(prompts, padded[name], unpadded[name], strict=True):
+        if read_as_by_us(prompt, name):
+            assert tokenizer.ids(prompt) == ids, prompt
+            assert tokenizer.unpadded(prompt) == all_ids, prompt
+            agreed += 1
+    assert agreed > len(prompts) // 2
 
 
 @pytest.mark.golden
 def test_ids_are_those_of_the_original_with_a_folders_vocabulary():
     golden = case("clip_tokenizer")
-    ids = golden.config["tiny"]["slow"]
-    tokenizer = Tokenizer.from_folder(golden.folder / golden.config["tiny_files"], length=len(ids[0]))
-    assert [tokenizer.ids(prompt) for prompt in golden.config["prompts"]] == ids
+    folder, tiny, prompts = (golden.config[k] for k in ("tiny_files", "tiny", "prompts"))
+    assert set(tiny) <= set(PADS)
+    for name, theirs in tiny.items():
+        tokenizer = Tokenizer.from_folder(golden.folder / folder, length=len(theirs[0]))
+        for prompt, ids in zip(prompts, theirs, strict=True):
+            if read_as_by_us(prompt, name):
+                assert tokenizer.ids(prompt) == ids, (name, prompt)
 
 
 def test_clips_vocabulary_has_its_size_and_marks():

@@ -5,12 +5,20 @@ import urllib.request
 import zlib
 
 import pytest
+from gradio.context import LocalContext
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
+from starlette.requests import Request
 
 from ldm import png, run_file
+from ldm.engine import LOCAL
 from ldm.settings import Settings
+from ldm.ui import api, server
+from ldm.ui.events import visitor
+from ldm.ui.shared import App
+
+from ..traces import with_a_small_disk
 
 PROMPT = "a red apple on a blue background"
 
@@ -200,7 +208,7 @@ def bomb(path):
     [
         (text_file, "x.png is not a picture"),
         (truncated, "x.png is damaged"),
-        (bomb, "x.png has too many pixels; at most 50 million are read."),
+        (bomb, "x.png has too many pixels; at most 25 million are read."),
     ],
 )
 def test_bad_pictures_are_refused_with_a_sentence(client, tmp_path, make, said):
@@ -235,3 +243,99 @@ def test_the_page_may_load_nothing_from_elsewhere(address):
     headers = http(address, "/")[2]
     assert "default-src 'self'" in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "path", ["http://127.0.0.1:9/a.png", "https://example.com/a.png", " HTTP://example.com/a"]
+)
+def test_a_file_that_is_a_url_is_not_fetched(address, path):
+    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    data = [file, "pad", False, 0]
+    for where in ("/gradio_api/call/roundtrip", "/gradio_api/call/v2/roundtrip", "/gradio_api/queue/join"):
+        status, text, _ = http(address, where, {"data": data, "image": file, "fn_index": 0})
+        assert (status, "fetches no other" in text) == (403, True), where
+
+
+def test_a_url_that_is_hidden_is_found():
+    path = r'"p\u0061th": "\u0068ttp://example.com/a"'
+    assert server._names_a_url(f'{{"data": [{{{path}, "path": "a"}}]}}'.encode())
+    assert server._names_a_url(f"[{{{path}}}]".encode("utf-16"))
+    assert not server._names_a_url(b'{"path": "/tmp/a.png", "url": "http://here/gradio_api/file=/tmp/a.png"}')
+    assert not server._names_a_url(b"no json")
+
+
+def test_programs_are_told_apart_by_their_address_not_by_their_session(client, engine, monkeypatch):
+    seen = []
+    start = engine.start
+
+    def spy(settings, owner, **more):
+        seen.append((owner, more["visitor"]))
+        return start(settings, owner, **more)
+
+    monkeypatch.setattr(engine, "start", spy)
+    for _ in range(2):
+        client.predict(prompt=PROMPT, steps=1, api_name="/generate")
+    assert {visitor for _, visitor in seen} == {LOCAL}
+    assert len({owner for owner, _ in seen}) == 2
+
+
+@pytest.mark.parametrize(
+    ("space", "host", "hops", "said"),
+    [
+        (False, "127.0.0.1", "9.9.9.9", LOCAL),
+        (False, "::1", "", LOCAL),
+        (False, "8.8.8.8", "9.9.9.9", "8.8.8.8"),
+        (True, "10.0.0.1", "6.6.6.6, 9.9.9.9", "9.9.9.9"),
+        (True, "10.0.0.1", "", "10.0.0.1"),
+    ],
+)
+def test_a_visitor_is_an_address(monkeypatch, space, host, hops, said):
+    monkeypatch.setenv("SYSTEM", "spaces" if space else "")
+    headers = [(b"x-forwarded-for", hops.encode())] if hops else []
+    request = Request({"type": "http", "headers": headers, "client": (host, 1)})
+    token = LocalContext.request.set(request)
+    try:
+        assert visitor() == said
+    finally:
+        LocalContext.request.reset(token)
+
+
+def test_a_long_run_gives_some_of_its_steps_the_last_one_always(client, monkeypatch):
+    monkeypatch.setattr(api, "MAX_FRAMES", 3)
+    run_id = client.predict(prompt=PROMPT, steps=7, api_name="/generate")[2]
+    frames = client.predict(run_id=run_id, api_name="/steps")[1]
+    assert [frame.replace("\\", "/").rpartition("/")[2] for frame in frames] == [
+        "x0-0000.png",
+        "x0-0003.png",
+        "x0-0006.png",
+    ]
+
+
+def test_work_outside_the_queue_is_limited(engine):
+    from ldm.ui import build_app
+
+    page = build_app(engine)
+    heavy = [f for f in page.fns.values() if f.concurrency_id == "heavy"]
+    assert {f.concurrency_limit for f in heavy} == {2}
+    assert len(heavy) == 8
+
+
+def test_a_full_disk_is_a_sentence(tmp_path):
+    said = with_a_small_disk(
+        "from pathlib import Path; from ldm.ui import files",
+        "files.save_png(Image.effect_noise((200, 200), 90), Path(sys.argv[1]))",
+        tmp_path / "x.png",
+    )
+    assert said == "LdmError x.png could not be written: File too large.\n"
+
+
+def test_enter_and_the_button_are_one_event_and_the_same_file_is_saved_twice(engine, monkeypatch, tmp_path):
+    from ldm.ui import build_app
+
+    page = build_app(engine)
+    [draw] = [f for f in page.fns.values() if f.name == "draw"]
+    assert [event for _, event in draw.targets] == ["click", "submit"]
+    assert draw.trigger_mode == "once"
+    (tmp_path / "x").write_bytes(b"x")
+    first, second = (App.save(None, tmp_path / "x") for _ in range(2))
+    assert first["n"] != second["n"]

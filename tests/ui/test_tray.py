@@ -58,7 +58,8 @@ def test_a_finished_picture_is_a_png_with_its_own_settings():
 
 
 def test_a_run_stopped_while_it_waited_shows_nothing():
-    assert tray_value(Run("id", S, "stopped"))["pictures"] == []
+    value = tray_value(Run("id", S, "stopped"))
+    assert (value["pictures"], value["over"]) == ([], True)  # the tray drops the pictures of the run before
 
 
 def test_the_sheet_shows_the_newest_runs_that_came_to_something():

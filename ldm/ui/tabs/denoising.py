@@ -14,8 +14,9 @@ from ...latent_diffusion import LatentDiffusion
 from ...trace import Trace
 from ...views.layout import gif
 from ...views.predictions import LANES, Decode
+from ...writing import write_file
 from .. import files
-from ..events import PRIVATE, owner_of, shows_errors
+from ..events import HEAVY, PRIVATE, owner_of, shows_errors, visitor
 from ..scrubber import DEFAULT_LANES, FULL, QUICK, build_scrubber, fitted, frames, scrubber_value
 from ..shared import App
 
@@ -62,7 +63,7 @@ class Page:
     @property
     def asks(self) -> list[Any]:
         """How to show a run."""
-        return [self.shown, self.lanes, self.picture, self.exact, self.app.owner]
+        return [self.shown, self.lanes, self.picture, self.exact]
 
     @property
     def outputs(self) -> list[Any]:
@@ -76,7 +77,6 @@ class Page:
         lanes: list[str],
         picture: int,
         exact: bool,
-        token: object,
     ) -> Updates:
         """The run in the tray, unless it is on show already."""
         if run_id is None:
@@ -89,7 +89,7 @@ class Page:
         if not trace.steps:
             raise LdmError("This run has no steps to show.")
         check_fits(self.app, trace)
-        decode = self.decoder(look, owner_of(token))
+        decode = self.decoder(look)
         count = trace.settings.batch_size
         choices = [(str(i + 1), i) for i in range(count)]
         value = scrubber_value(run_id, trace, look.lanes, decode, FULL if look.exact else QUICK, look.picture)
@@ -109,31 +109,33 @@ class Page:
         self.app.engine.limits.check(trace.settings)
         check_fits(self.app, trace)
         run_id = self.app.engine.add(trace, owner_of(token))
-        return {self.app.run: run_id, **self.show(run_id, before, lanes, picture, exact, token)}
+        return {self.app.run: run_id, **self.show(run_id, before, lanes, picture, exact)}
 
-    def decoder(self, look: Look, owner: str) -> Decode:
+    def decoder(self, look: Look) -> Decode:
         """Latents to pictures, the quick way or by the autoencoder."""
         if not look.exact:
             return self.app.engine.model.preview_decode
 
+        asks = visitor()
+
         def decode(latents: Tensor) -> Tensor:
             # a few at a time through the queue, so that others get their turn between
-            return self.app.engine.call(partial(decode_latents, latents=latents), owner)
+            return self.app.engine.call(partial(decode_latents, latents=latents), asks)
 
         return decode
 
-    def export_gif(self, look: Look, token: object) -> dict[str, Any]:
+    def export_gif(self, look: Look) -> dict[str, Any]:
         """The predicted picture, step by step."""
         trace = self.app.engine.trace(look.run_id)
         path = files.folder(look.run_id) / f"{files.stem(trace)}.gif"
-        path.write_bytes(gif(self.frames(trace, look, owner_of(token)), GIF_MS))
+        write_file(path, [gif(self.frames(trace, look), GIF_MS)])
         return self.app.save(path)
 
-    def frames(self, trace: Trace, look: Look, owner: str) -> list[Image.Image]:
+    def frames(self, trace: Trace, look: Look) -> list[Image.Image]:
         """x0 at each step, at most GIF_FRAMES of them, the last one always."""
         apart = -(-len(trace.steps) // GIF_FRAMES)
         some = replace(trace, steps=trace.steps[::-1][::apart][::-1])
-        return frames(some, "x0", self.decoder(look, owner), fitted(trace, GIF_AREA), look.picture)
+        return frames(some, "x0", self.decoder(look), fitted(trace, GIF_AREA), look.picture)
 
     def export_run(self, look: Look) -> dict[str, Any]:
         """The run as a file that can be opened here again."""
@@ -194,14 +196,15 @@ def build(app: App) -> None:
 def wire(page: Page, tab: gr.Tab) -> None:
     """Which event calls what."""
     app, show = page.app, shows_errors(page.show)
-    tab.select(show, [app.run, *page.asks], page.outputs, **PRIVATE)
+    heavy = PRIVATE | HEAVY
+    tab.select(show, [app.run, *page.asks], page.outputs, **heavy)
     for ask in (page.lanes, page.picture, page.exact):
-        ask.input(show, [app.run, *page.asks], page.outputs, trigger_mode="always_last", **PRIVATE)
+        ask.input(show, [app.run, *page.asks], page.outputs, trigger_mode="always_last", **heavy)
     page.opened.upload(
-        shows_errors(page.open_run), [page.opened, *page.asks], [app.run, *page.outputs], **PRIVATE
+        shows_errors(page.open_run), [page.opened, *page.asks, app.owner], [app.run, *page.outputs], **heavy
     )
-    page.save_gif.click(shows_errors(page.export_gif), [page.shown, app.owner], app.saver, **PRIVATE)
-    page.save_run.click(shows_errors(page.export_run), page.shown, app.saver, **PRIVATE)
+    page.save_gif.click(shows_errors(page.export_gif), page.shown, app.saver, **heavy)
+    page.save_run.click(shows_errors(page.export_run), page.shown, app.saver, **heavy)
 
 
 def decode_latents(model: LatentDiffusion, latents: Tensor) -> Tensor:

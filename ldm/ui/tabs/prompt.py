@@ -11,7 +11,7 @@ from ...engine import Run
 from ...settings import MAX_PROMPT
 from .. import controls, words
 from ..controls import Controls
-from ..events import PRIVATE, owner_of, shows_errors
+from ..events import PRIVATE, owner_of, shows_errors, visitor
 from ..parts import part
 from ..shared import App
 from ..tray import build_sheet, build_tray, sheet_value, tray_value
@@ -68,7 +68,7 @@ class Page:
         """Start what the page asks for, and follow it."""
         owner = owner_of(values[self.app.owner])
         settings = self.asks.read(values)
-        run_id = self.app.engine.start(settings, owner)
+        run_id = self.app.engine.start(settings, owner, visitor=visitor())
         yield {self.app.owner: owner, self.app.run: run_id, self.asks.of["seed"]: settings.seed}
         yield from self.follow(run_id, owner)
 
@@ -142,16 +142,18 @@ def wire(page: Page) -> None:
     """Which event calls what."""
     app, asks, prompt = page.app, page.asks, page.asks.of["prompt"]
     inputs = {app.owner, *asks.inputs}
+    asking = [page.go.click, prompt.submit]
+    # one event for both, so that Enter does nothing while a run of this page goes on
     runs = [
-        event(shows_errors(page.draw), inputs, page.outputs, **PRIVATE)
-        for event in (page.go.click, prompt.submit)
+        gr.on(asking, shows_errors(page.draw), inputs, page.outputs, trigger_mode="once", **PRIVATE),
+        app.page.load(shows_errors(page.welcome), app.owner, page.outputs, **PRIVATE),
     ]
-    runs.append(app.page.load(shows_errors(page.welcome), app.owner, page.outputs, **PRIVATE))
     page.stop.click(shows_errors(app.engine.stop), app.run, None, **PRIVATE)
     # the run goes on, only this page looks elsewhere; its tile leads back to it
-    page.sheet.pick(
+    picked = page.sheet.pick(
         shows_errors(page.pick), app.owner, page.outputs, cancels=runs, trigger_mode="always_last", **PRIVATE
     )
+    gr.on(asking, None, cancels=[runs[1], picked], api_visibility="private")  # one follower fills the tray
     page.chips.example(page.example, None, prompt, **PRIVATE)
     page.chips.word(page.put, prompt, prompt, **PRIVATE)
     asks.of["sampler"].input(controls.on_sampler, asks.of["sampler"], asks.of["eta"], **PRIVATE)

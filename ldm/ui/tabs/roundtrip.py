@@ -15,7 +15,7 @@ from ...latent_diffusion import LatentDiffusion
 from ...settings import Settings
 from ...views.latents import channel_maps, error_map
 from .. import files
-from ..events import PRIVATE, owner_of, shows_errors
+from ..events import PRIVATE, owner_of, shows_errors, visitor
 from ..parts import part
 from ..report import report_value
 from ..shared import App
@@ -72,7 +72,7 @@ class Page:
             sample=take == SAMPLE,
             seed=checked_seed(0 if seed is None else seed),
         )
-        trip = self.app.engine.call(travels, owner_of(token))
+        trip = self.app.engine.call(travels, visitor())
         place = files.fresh_key()
         return {**self.show(trip, place), self.source: path, self.place: place}
 
@@ -88,7 +88,7 @@ class Page:
         }
         paths = {name: folder / f"{name}.png" for name in drawn}
         for name, image in drawn.items():
-            image.save(paths[name])
+            files.save_png(image, paths[name])
         return {
             self.slider: (str(paths["original"]), str(paths["reconstruction"])),
             self.report: report_value(trip, paths["error"], paths["channels"]),
@@ -107,10 +107,8 @@ class Page:
         """A picture by the model itself."""
         path = files.folder(self.gallery) / "example.png"
         if not path.exists():
-            image = self.app.engine.call(draw_example, owner_of(token))
-            written = path.with_name(f"{files.fresh_key()}.png")  # whole or not at all
-            image.save(written)
-            written.replace(path)
+            image = self.app.engine.call(draw_example, visitor())
+            files.save_png(image, path)
         return self.travel(str(path), policy, take, seed, token)
 
     def visit(self, path: str | None, policy: str, take: str, seed: float | None, token: object) -> Updates:
