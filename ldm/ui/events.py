@@ -82,3 +82,8 @@ def visitor() -> str:
     except ValueError:  # no address, such as a test's
         local = not host
     return LOCAL if local else host
+
+
+def session() -> str:
+    """The open page that asks, as it calls itself; only good for telling its own events from each other."""
+    return str(getattr(LocalContext.request.get(None), "session_hash", ""))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ldm.diffusion.denoiser import PREDICTION_TYPES, Denoiser, from_x0, guide, to_x0
-from ldm.diffusion.gaussian import posterior, q_sample, target
+from ldm.diffusion.gaussian import denoising_loss, posterior, prior_bits, q_sample, target, vlb_weights
 from ldm.diffusion.schedule import NoiseSchedule, rescale_zero_terminal_snr, scaled_linear_betas
 from ldm.errors import SettingsError
 
@@ -255,3 +255,23 @@ def test_before_the_first_timestep_there_is_no_noise():
     mean, variance = posterior(SD, X0, EPS, torch.zeros(2, dtype=torch.long))
     torch.testing.assert_close(mean, X0, rtol=0, atol=1e-12)
     assert (variance == 0).all()
+
+
+def test_the_bound_s_weights_turn_an_error_of_eps_into_one_of_the_posterior_mean():
+    t, sigma = torch.tensor([1, 700]), SD.sigmas[[1, 700]].reshape(-1, 1, 1, 1)
+    x, eps = q_sample(SD, X0, t, EPS), EPS + 0.1 * X0.cos()  # a network's somewhat wrong answer
+    wrong = to_x0(x * (1 + sigma**2).sqrt(), sigma, eps, "eps")
+    (mean, variance), (wrong_mean, _) = posterior(SD, X0, x, t), posterior(SD, wrong, x, t)
+    nats = ((mean - wrong_mean).square() / (2 * variance)).mean((1, 2, 3))
+    loss = denoising_loss(eps, EPS, t, vlb_weights(SD), simple_weight=0.0, vlb_weight=1.0)
+    torch.testing.assert_close(loss.total, nats.mean())
+
+
+def test_an_unknown_norm_is_refused():
+    with pytest.raises(SettingsError, match="norm"):
+        denoising_loss(X0, EPS, torch.zeros(2, dtype=torch.long), vlb_weights(SD), norm="l3")
+
+
+def test_nothing_is_left_of_a_picture_where_the_schedule_ends_without_signal():
+    assert (prior_bits(ZERO_TERMINAL, X0) <= 1e-6).all()
+    assert (prior_bits(SD, X0) > 1e-4).all()

@@ -119,4 +119,5 @@ def test_the_timestep_embeddings_are_the_originals():
 
 
 def test_every_number_of_these_cases_is_compared(request):
-    check_whole(request, {})
+    reason = "the formula all in float64; networks embed time in float32, ours as the original's"
+    check_whole(request, {("timestep_embedding", "*.f64"): reason})

@@ -3,6 +3,7 @@ import json
 import urllib.error
 import urllib.request
 import zlib
+from types import SimpleNamespace
 
 import pytest
 from gradio.context import LocalContext
@@ -12,11 +13,12 @@ from PIL import Image
 from starlette.requests import Request
 
 from ldm import png, run_file
-from ldm.engine import LOCAL
+from ldm.engine import LOCAL, Run
 from ldm.settings import Settings
 from ldm.ui import api, server
 from ldm.ui.events import visitor
 from ldm.ui.shared import App
+from ldm.ui.tabs import prompt
 
 from ..traces import with_a_small_disk
 
@@ -339,3 +341,15 @@ def test_enter_and_the_button_are_one_event_and_the_same_file_is_saved_twice(eng
     (tmp_path / "x").write_bytes(b"x")
     first, second = (App.save(None, tmp_path / "x") for _ in range(2))
     assert first["n"] != second["n"]
+
+
+def test_the_newest_follower_of_a_page_fills_its_tray(monkeypatch):
+    run = Run("id", Settings("a dog"))
+    page = prompt.Page(SimpleNamespace(engine=SimpleNamespace(follow=lambda _: iter([run] * 5))), *[None] * 9)
+    monkeypatch.setattr(prompt.Page, "show", lambda self, run, owner: "shown")
+    old, new = page.follow("id", "me"), page.follow("id", "me")
+    assert next(old) == "shown"
+    assert next(new) == "shown"
+    assert list(old) == []
+    assert len(list(new)) == 4
+    assert page.newest == {}

@@ -1,7 +1,7 @@
 """Prompt to image: write, watch the picture come up, stop, keep, look back."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
@@ -11,7 +11,7 @@ from ...engine import Run
 from ...settings import MAX_PROMPT
 from .. import controls, words
 from ..controls import Controls
-from ..events import PRIVATE, owner_of, shows_errors, visitor
+from ..events import PRIVATE, owner_of, session, shows_errors, visitor
 from ..parts import part
 from ..shared import App
 from ..tray import build_sheet, build_tray, sheet_value, tray_value
@@ -23,7 +23,11 @@ Updates = dict[Any, Any]
 
 @dataclass(frozen=True, eq=False)
 class Page:
-    """The widgets of this tab, and what happens to them."""
+    """The widgets of this tab, and what happens to them.
+
+    Attributes:
+        newest: of each open page the follower that fills its tray; an older one gives up.
+    """
 
     app: App
     asks: Controls
@@ -35,6 +39,7 @@ class Page:
     reuse: gr.Button
     sheet: gr.HTML
     dropped: gr.File
+    newest: dict[str, object] = field(default_factory=dict)
 
     @property
     def outputs(self) -> list[Any]:
@@ -56,13 +61,20 @@ class Page:
 
     def follow(self, run_id: str, owner: str) -> Iterator[Updates]:
         """A run until it is over; the buttons come back whatever happens."""
+        page, mine = session(), object()
+        self.newest[page] = mine
         try:
             for i, run in enumerate(self.app.engine.follow(run_id)):
+                if self.newest.get(page) is not mine:
+                    return
                 # between the first snapshot and the last one only the tray changes
                 yield self.show(run, owner) if i == 0 or run.over else {self.tray: tray_value(run)}
         except Exception:
             yield {self.go: gr.update(interactive=True), self.stop: gr.update(interactive=False)}
             raise
+        finally:
+            if self.newest.get(page) is mine:
+                del self.newest[page]
 
     def draw(self, values: Updates) -> Iterator[Updates]:
         """Start what the page asks for, and follow it."""
@@ -150,10 +162,9 @@ def wire(page: Page) -> None:
     ]
     page.stop.click(shows_errors(app.engine.stop), app.run, None, **PRIVATE)
     # the run goes on, only this page looks elsewhere; its tile leads back to it
-    picked = page.sheet.pick(
+    page.sheet.pick(
         shows_errors(page.pick), app.owner, page.outputs, cancels=runs, trigger_mode="always_last", **PRIVATE
     )
-    gr.on(asking, None, cancels=[runs[1], picked], api_visibility="private")  # one follower fills the tray
     page.chips.example(page.example, None, prompt, **PRIVATE)
     page.chips.word(page.put, prompt, prompt, **PRIVATE)
     asks.of["sampler"].input(controls.on_sampler, asks.of["sampler"], asks.of["eta"], **PRIVATE)
