@@ -124,8 +124,9 @@ def build(checkpoint: Checkpoint, device: str | torch.device, dtype: torch.dtype
         dtype=dtype,
     )
     if dtype in (torch.bfloat16, torch.float16):
-        # its convolutions are large and few: twice as fast with the weights laid out as the pictures are
-        model.first_stage_model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # convolutions with the weights laid out as the pictures are: a fifth to a half less time
+        for part in (model.model, model.first_stage_model):
+            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.eval().requires_grad_(False)
 
 
