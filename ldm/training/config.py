@@ -97,13 +97,13 @@ SMALL = Training(
     name="small",
     objects=_FEW,
     autoencoder=AutoencoderTraining(
-        _AUTOENCODER, _FEW, decoder_steps=150, encoder_steps=100, basis_pictures=300, warmup=20
+        _AUTOENCODER, _FEW, decoder_steps=70, encoder_steps=50, basis_pictures=300, warmup=20
     ),
     latent=LatentTraining(
         unet=_unet(64, 128),
         text=_text(128, 2),
         schedule=_SCHEDULE,
-        phases=(Phase(until=280, shares={"easy": 1.0}, chunks=1, object_weight=2.0),),
+        phases=(Phase(until=160, shares={"easy": 1.0}, chunks=1, object_weight=2.0),),
         batch=32,
         warmup=20,
         ema_decay=0.98,

@@ -36,12 +36,12 @@ def trained(tmp_path_factory):
 def test_the_small_training_makes_a_model_that_draws_backgrounds(trained):
     folder, _ = trained
     model = ldm.load(folder / "small.safetensors")
-    assert model.config.training["latent"]["samples"] == 280 * 32
+    assert model.config.training["latent"]["samples"] == 160 * 32
     rows = [json.loads(line) for line in (folder / "state" / "log.jsonl").read_text().splitlines()]
     losses = {
         part: [r["loss"] for r in rows if r["part"] == part] for part in ("decoder", "encoder", "latent")
     }
-    assert all(values[-1] < 0.6 * values[0] for values in losses.values())
+    assert all(values[-1] < 0.75 * values[0] for values in losses.values())
     settings = ldm.Settings("a heart on a blue background", steps=8)
     image = ldm.run(model, settings).images[0]
     red, _, blue = (band.resize((1, 1)).getpixel((0, 0)) for band in image.crop((0, 0, 256, 40)).split())
@@ -69,7 +69,7 @@ def _tiny():
     latent = dataclasses.replace(
         SMALL.latent, phases=(Phase(until=6, shares={"easy": 1.0}, chunks=1),), batch=4, warmup=2
     )
-    return dataclasses.replace(SMALL, latent=latent, bpe_captions=600)
+    return dataclasses.replace(SMALL, latent=latent)
 
 
 KILLED = """
