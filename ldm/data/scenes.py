@@ -35,7 +35,7 @@ from ldm.data.vocabulary import COLORS, COMMON_OBJECTS, OBJECTS, SHAPES, THINGS,
 from ldm.errors import LdmError
 
 __all__ = ["COMMON_OBJECTS", "LEVELS", "OBJECTS", "SHAPES", "Labels", "Level", "Scene", "evaluation_prompts",
-           "examples", "is_held_out", "render", "scene"]  # fmt: skip
+           "examples", "is_held_out", "render", "scene", "written"]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,12 +271,29 @@ def render(
     Raises:
         LdmError: an unknown level or object, or no emoji font.
     """
+    return scene(*_asked(seed, index, level, objects, held_out))
+
+
+def written(
+    seed: int,
+    index: int,
+    level: str = "easy",
+    objects: Sequence[str] = COMMON_OBJECTS,
+    held_out: bool | None = False,
+) -> str:
+    """The caption of `render` with the same arguments, without drawing."""
+    return caption(*_asked(seed, index, level, objects, held_out))
+
+
+def _asked(
+    seed: int, index: int, level: str, objects: Sequence[str], held_out: bool | None
+) -> tuple[Labels, np.random.Generator]:
     rng = np.random.default_rng((seed, index))
     unknown = [name for name in objects if name not in THINGS]
     if unknown or not objects:
         named = ", ".join(map(repr, unknown)) or "given"
         raise LdmError(f"No object {named} in the vocabulary of rendered pictures.")
-    return scene(_labels_for(_level(level), objects, held_out, rng), rng)
+    return _labels_for(_level(level), objects, held_out, rng), rng
 
 
 def evaluation_prompts(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from ..data.scenes import OBJECTS, render
+from ..data.scenes import OBJECTS, written
 from ..generation import run as draw
 from ..models.tokenizer import Tokenizer, train_bpe
 from ..settings import Settings
@@ -46,7 +46,7 @@ def tokenizer_for(training: Training, folder: Path) -> Tokenizer:
     if not path.exists():
         levels = ("easy", "free", "many")
         captions = [
-            render(5, i, levels[i % 3], OBJECTS, held_out=None).caption for i in range(training.bpe_captions)
+            written(5, i, levels[i % 3], OBJECTS, held_out=None) for i in range(training.bpe_captions)
         ]
         vocab, merges = train_bpe(captions, VOCABULARY_SIZE)
         text = training.latent.text

@@ -21,6 +21,7 @@ from ldm.data.scenes import (
     is_held_out,
     render,
     scene,
+    written,
 )
 from ldm.data.vocabulary import COLOR_WORDS, COLORS, THINGS, article, plural
 from ldm.errors import LdmError
@@ -314,3 +315,8 @@ def test_a_missing_font_names_the_package_and_the_variable(monkeypatch):
         "No colour emoji font at /nowhere/font.ttf. Install Debian's fonts-noto-color-emoji, "
         "or set LDM_EMOJI_FONT to the path of NotoColorEmoji.ttf."
     )
+
+
+@pytest.mark.parametrize("level", ["easy", "free", "many"])
+def test_a_caption_can_be_had_without_its_picture(level):
+    assert all(written(3, i, level) == render(3, i, level).caption for i in range(12))

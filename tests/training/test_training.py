@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,7 +98,11 @@ def _run(folder, *arguments):
     return subprocess.Popen(code, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
-def test_a_training_that_was_killed_ends_with_the_same_weights(tmp_path):
+def test_a_training_that_was_killed_ends_with_the_same_weights(tmp_path, trained):
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+        for file in ("tokenizer.json", "basis.safetensors"):
+            shutil.copy(trained[0] / "state" / file, tmp_path / name)
     whole = _run(tmp_path / "whole")
     assert whole.wait() == 0
     killed = _run(tmp_path / "killed", "wait")
