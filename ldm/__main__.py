@@ -100,7 +100,14 @@ def _parser() -> argparse.ArgumentParser:
 
     train = command("train", _train, "Train a model from nothing, or go on where it stopped.")
     train.add_argument("--config", default="default", help="default or small")
-    train.add_argument("--parts", default="", help="decoder, encoder, latent; all if empty")
+    train.add_argument("--parts", default="", help="latents, decoder, encoder, latent; all if empty")
+    train.add_argument(
+        "--start-from",
+        type=Path,
+        default=None,
+        metavar="CHECKPOINT",
+        help="go on from a checkpoint of this config",
+    )
     train.add_argument("--folder", type=Path, default=None, help="state; runs/<config> if not given")
     train.add_argument("--threads", type=int, default=0, help="of the processor; 0 is all")
     train.add_argument("--out", type=Path, default=None, help="write the checkpoint here when done")
@@ -231,6 +238,7 @@ def _train(options: argparse.Namespace) -> None:
     from .training.config import TRAININGS
     from .training.export import export
     from .training.run import PARTS, Workplace, train_all
+    from .training.warm import start_from
 
     check_choice("config", options.config, TRAININGS)
     parts = tuple(options.parts.replace(",", " ").split()) or PARTS
@@ -240,6 +248,8 @@ def _train(options: argparse.Namespace) -> None:
         torch.set_num_threads(options.threads)
     training = TRAININGS[options.config]
     folder = options.folder or Path("runs") / options.config
+    if options.start_from is not None:
+        start_from(training, options.start_from, folder)
     if not options.export_only:
         for step in train_all(training, Workplace(folder), parts):
             if step.step % 20 == 0:

@@ -5,7 +5,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from PIL import Image
 from torch import Tensor
@@ -15,7 +14,7 @@ from .images import fit_multiple, to_images, to_rgb, to_tensor
 from .latent_diffusion import LatentDiffusion
 from .metrics import latent_statistics, mae, psnr, ssim
 from .settings import LIMITS
-from .writing import write_file
+from .writing import write_tensors
 
 POLICIES = ("pad", "crop")
 MAX_SIDE = 1024  # pixels; larger pictures are scaled down
@@ -122,8 +121,7 @@ def save_latents(latents: Tensor, path: str | Path, model_name: str, factor: flo
         LdmError: the file cannot be written.
     """
     record = {"model": model_name, "latent_scaling_factor": factor, "scaled": True}
-    tensor = latents.detach().cpu().clone(memory_format=torch.contiguous_format)
-    write_file(path, [safetensors.torch.save({"latents": tensor}, {"ldm_latents": json.dumps(record)})])
+    write_tensors(path, {"latents": latents}, {"ldm_latents": json.dumps(record)})
 
 
 def _scaled_down(image: Image.Image, max_side: int) -> tuple[Image.Image, str]:

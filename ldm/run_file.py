@@ -8,7 +8,6 @@ it is x0.  Nothing is ever unpickled.
 import json
 import reprlib
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from torch import Tensor
 from .errors import SettingsError, TraceError
 from .settings import LIMITS, Settings
 from .trace import AttentionMaps, Prediction, Step, Trace
-from .writing import write_file
+from .writing import write_tensors
 
 KEY = "ldm_run"  # of the metadata
 VERSION = 1
@@ -30,13 +29,6 @@ MAX_HEADER = 32 * 2**20
 MAX_CHANNELS = 64
 FACTORS = (4, 64)  # pixels a latent covers, in either direction
 LATENTS = ("x", "x0", "x0_cond", "x0_uncond", "x_next")
-DTYPES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.uint8: "U8",
-}
 
 
 def save(trace: Trace, path: str | Path) -> None:
@@ -64,7 +56,7 @@ def save(trace: Trace, path: str | Path) -> None:
     size = sum(t.nbytes for t in tensors.values())
     if size > MAX_BYTES - MAX_HEADER:
         raise TraceError(f"The run takes {size / 2**30:.1f} GB; a run file holds {MAX_BYTES // 2**30} GB.")
-    write_file(path, _safetensors(tensors, {KEY: json.dumps(record)}), TraceError)
+    write_tensors(path, tensors, {KEY: json.dumps(record)}, TraceError)
 
 
 def load(path: str | Path) -> Trace:
@@ -132,22 +124,6 @@ def _bits(tensor: Tensor) -> Tensor:
 def _same_bits(a: Tensor, b: Tensor) -> bool:
     """Also of NaN and of -0.0."""
     return a is b or (a.dtype == b.dtype and a.shape == b.shape and torch.equal(_bits(a), _bits(b)))
-
-
-def _safetensors(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Iterator[bytes | memoryview]:
-    """The file, part by part; the library's own writer would hold a copy or two of the run."""
-    names = sorted(tensors, key=lambda name: -tensors[name].itemsize)  # so that each one is aligned
-    header: dict[str, Any] = {"__metadata__": metadata}
-    end = 0
-    for name in names:
-        start, end = end, end + tensors[name].nbytes
-        shape = list(tensors[name].shape)
-        header[name] = {"dtype": DTYPES[tensors[name].dtype], "shape": shape, "data_offsets": [start, end]}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    yield struct.pack("<Q", len(text)) + text
-    for name in names:
-        yield _bits(tensors[name]).numpy().data
 
 
 def _read(path: Path) -> tuple[str, dict[str, Tensor]]:

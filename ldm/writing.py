@@ -1,12 +1,33 @@
-"""Files are written whole or not at all: beside their place first, then moved there."""
+"""Files are written whole or not at all: beside their place first, then moved there.
 
+Tensors go into .safetensors files piece by piece: the library's own writer would hold a copy or two of them.
+"""
+
+import json
 import os
 import secrets
-from collections.abc import Iterable
+import struct
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from .errors import LdmError
+
+DTYPES: dict[torch.dtype, str] = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
 
 
 def write_file(
@@ -31,3 +52,32 @@ def write_file(
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def write_tensors(
+    path: str | Path,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    kind: type[LdmError] = LdmError,
+) -> None:
+    """Write a .safetensors file, whole or not at all.
+
+    Raises:
+        LdmError: (of class `kind`) as `write_file`.
+    """
+    write_file(path, _safetensors(tensors, metadata), kind)
+
+
+def _safetensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Iterator[bytes | memoryview]:
+    names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))  # so that each one is aligned
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name in names:
+        start, end = end, end + tensors[name].nbytes
+        shape = list(tensors[name].shape)
+        header[name] = {"dtype": DTYPES[tensors[name].dtype], "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    yield struct.pack("<Q", len(text)) + text
+    for name in names:
+        yield tensors[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data

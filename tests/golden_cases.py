@@ -65,7 +65,7 @@ class Case:
         path = self.folder / words[0]
         return {k: v.float() if v.dtype == torch.float16 else v for k, v in load_file(path).items()}
 
-    def check(self, name: str, ours: Tensor, key: str | None = None) -> None:
+    def assert_matches(self, name: str, ours: Tensor, key: str | None = None) -> None:
         """Compare a whole tensor with `expected[name]` at the case's own tolerance.
 
         Args:
@@ -108,7 +108,7 @@ def names(pattern: str) -> list[str]:
     return [pattern]
 
 
-def check_whole(request: pytest.FixtureRequest, exceptions: Mapping[tuple[str, str], str]) -> None:
+def assert_whole(request: pytest.FixtureRequest, exceptions: Mapping[tuple[str, str], str]) -> None:
     """Every tensor of `expected` was compared, for every case that the calling test's file has opened.
 
     To be called by the last test of a file; skips where only some tests of the file were asked for.

@@ -5,8 +5,7 @@ allows it.  Knows nothing about models; `pickles` reads what `torch.save` wrote.
 """
 
 import json
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +14,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..writing import write_file
+from ..writing import write_tensors
 from .pickles import read_pickle
 
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 MAX_HEADER = 100_000_000  # bytes; safetensors' own limit
-DTYPES: dict[torch.dtype, str] = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
 STRANGERS: dict[bytes, str] = {
     b"version https://git-lfs": "a pointer of Git LFS, not the file itself; fetch that with `git lfs pull`",
     b"GGUF": "a GGUF file; quantised files of that kind cannot be read",
@@ -101,23 +88,7 @@ def write_state_dict(path: str | Path, tensors: Mapping[str, Tensor], metadata: 
     Raises:
         CheckpointError: the disk is full, the folder is missing, or it may not be written to.
     """
-    write_file(path, _parts(tensors, metadata), CheckpointError)
-
-
-def _parts(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Iterator[bytes | memoryview]:
-    """The file piece by piece, so that no second copy of the model is held."""
-    names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))  # so that each one is aligned
-    header: dict[str, Any] = {"__metadata__": {"format": "pt", **metadata}}
-    end = 0
-    for name in names:
-        start, end = end, end + tensors[name].nbytes
-        entry = {"dtype": DTYPES[tensors[name].dtype], "shape": list(tensors[name].shape)}
-        header[name] = {**entry, "data_offsets": [start, end]}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    yield struct.pack("<Q", len(text)) + text
-    for name in names:
-        yield tensors[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
+    write_tensors(path, tensors, {"format": "pt", **metadata}, CheckpointError)
 
 
 def _kind(path: Path) -> str:

@@ -31,11 +31,11 @@ from ldm.data.captions import (
     caption,
 )
 from ldm.data.compose import Placement, clashes, compose
-from ldm.data.vocabulary import COLORS, COMMON_OBJECTS, OBJECTS, SHAPES, THINGS, examples
+from ldm.data.vocabulary import COLORS, COMMON_OBJECTS, DEFAULT_OBJECTS, OBJECTS, SHAPES, THINGS, examples
 from ldm.errors import LdmError
 
-__all__ = ["COMMON_OBJECTS", "LEVELS", "OBJECTS", "SHAPES", "Labels", "Level", "Scene", "evaluation_prompts",
-           "examples", "is_held_out", "render", "scene", "written"]  # fmt: skip
+__all__ = ["COMMON_OBJECTS", "DEFAULT_OBJECTS", "LEVELS", "OBJECTS", "SHAPES", "Labels", "Level", "Scene",
+           "evaluation_prompts", "examples", "is_held_out", "render", "scene", "written"]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

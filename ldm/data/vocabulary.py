@@ -108,6 +108,13 @@ COMMON_OBJECTS: tuple[str, ...] = (
     "car", "bus", "airplane", "rocket", "sailboat", "house", "castle", "robot", "heart", "star", "circle",
     "square", "triangle",
 )  # fmt: skip
+DEFAULT_OBJECTS: tuple[str, ...] = (
+    *COMMON_OBJECTS,
+    "sheep", "giraffe", "monkey", "panda", "fox", "snake", "owl", "whale", "crab", "bee", "ladybug",
+    "dinosaur", "palm tree", "rose", "pear", "watermelon", "grapes", "cherries", "pineapple", "carrot",
+    "cake", "train", "bicycle", "tent", "sun", "moon", "cloud", "snowman", "umbrella", "balloon", "gift",
+    "guitar", "crown", "ghost", "pumpkin", "teddy bear", "soccer ball",
+)  # fmt: skip
 
 
 def examples() -> dict[str, list[str]]:

@@ -30,6 +30,7 @@ class AutoencoderTraining:
     """How the autoencoder is trained.
 
     Attributes:
+        basis_objects: what the basis is fitted on; all objects if empty.
         decoder_steps, encoder_steps: of the two parts.
         crops: per step, `crop` pixels square.
         noise: up to this much is added to the decoder's latents, so that it forgives the U-Net.
@@ -37,6 +38,7 @@ class AutoencoderTraining:
 
     model: AutoencoderConfig
     objects: tuple[str, ...]
+    basis_objects: tuple[str, ...] = ()
     decoder_steps: int = 2400
     encoder_steps: int = 1400
     crops: int = 16
@@ -68,9 +70,10 @@ def basis_for(config: AutoencoderTraining, folder: Path) -> Basis:
     """The basis, fitted once and kept in the folder."""
     path = folder / "basis.safetensors"
     if not path.exists():
-        images = pictures(BASIS_SEED, 0, config.basis_pictures, config.objects)
+        objects = config.basis_objects or config.objects
+        images = pictures(BASIS_SEED, 0, config.basis_pictures, objects)
         basis = fit_basis(images, config.model.embed_dim, config.model.downsampling_factor)
-        save_state(path, basis.tensors(), {"objects": list(config.objects)})
+        save_state(path, basis.tensors(), {"objects": list(objects)})
     return Basis.from_tensors(load_state(path)[0])
 
 
@@ -81,6 +84,13 @@ def rate(step: int, steps: int, warmup: int, last: float = 0.03) -> float:
     return rise * (last + (1 - last) * fall)
 
 
+def optimiser_for(net: AutoencoderKL, part: str, config: AutoencoderTraining) -> Optimiser:
+    """Of "decoder" or "encoder", over that half's parameters."""
+    prefixes = {"decoder": ("decoder.", "post_quant_conv."), "encoder": ("encoder.", "quant_conv.")}[part]
+    named = [(n, p) for n, p in net.named_parameters() if n.startswith(prefixes)]
+    return Optimiser(named, muon_lr=config.muon_lr, adamw_lr=config.adamw_lr, smallest=16, ema_decay=0.999)
+
+
 def train_part(
     part: str, config: AutoencoderTraining, folder: Path, save_every: float = 120.0
 ) -> Iterator[TrainStep]:
@@ -88,14 +98,8 @@ def train_part(
     basis = basis_for(config, folder)
     torch.manual_seed(config.seed)
     net = AutoencoderKL(config.model).bfloat16().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    modules = {"decoder": (net.decoder, net.post_quant_conv), "encoder": (net.encoder, net.quant_conv)}[part]
-    prefixes = {"decoder": ("decoder.", "post_quant_conv."), "encoder": ("encoder.", "quant_conv.")}[part]
-    for module in modules:
-        module.train()
-    named = [(n, p) for n, p in net.named_parameters() if n.startswith(prefixes)]
-    optimiser = Optimiser(
-        named, muon_lr=config.muon_lr, adamw_lr=config.adamw_lr, smallest=16, ema_decay=0.999
-    )
+    net.train()
+    optimiser = optimiser_for(net, part, config)
     steps = config.decoder_steps if part == "decoder" else config.encoder_steps
     path, done = folder / f"{part}.safetensors", 0
     if path.exists():
@@ -157,16 +161,3 @@ def _encoder_loss(
     # the likelihood teaches the log-variance alone: through the mean it would forgive where it is unsure
     nll = 0.5 * (logvar + error.detach() / logvar.exp()).mean()
     return error.mean() + 0.1 * (mean - z).abs().mean() + 0.02 * nll
-
-
-@torch.no_grad()
-def psnr_of_decoder(net: AutoencoderKL, basis: Basis, images: Tensor) -> tuple[float, float]:
-    """PSNR in dB on whole pictures, over all pixels: (linear decode, decoder)."""
-    z = basis.encode(images)
-    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    decoded = torch.cat([net.decode(part) for part in z.split(8)])
-    results = []
-    for candidate in (basis.decode(z), decoded):
-        error = ((candidate.clamp(-1, 1) - images) / 2).square().mean()
-        results.append(float(-10 * torch.log10(error)))
-    return results[0], results[1]

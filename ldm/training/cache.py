@@ -4,6 +4,7 @@ A chunk is a pure function of (level, number, objects, basis, tokenizer): it can
 any time, by as many processes as there are cores.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,31 +56,45 @@ def make_chunk(
 
 
 class Cache:
-    """Chunks of one or more levels as one set of pictures."""
+    """Chunks of one or more levels as one set of pictures.
+
+    Args:
+        objects: what is drawn where nothing else is asked for.
+    """
 
     def __init__(self, folder: Path, objects: Sequence[str], basis: Basis, tokenizer: Tokenizer) -> None:
         self.folder, self.objects, self.basis, self.tokenizer = folder, tuple(objects), basis, tokenizer
-        self._chunks: dict[tuple[str, int], dict[str, Tensor]] = {}
+        self._chunks: dict[Path, dict[str, Tensor]] = {}
 
-    def path(self, level: str, number: int) -> Path:
-        """Where a chunk lies."""
-        return self.folder / "cache" / f"{level}-{number:03d}.safetensors"
+    def path(self, level: str, number: int, objects: Sequence[str] = ()) -> Path:
+        """Where a chunk lies: other objects, another place."""
+        names = ",".join(objects or self.objects)
+        digest = hashlib.blake2b(names.encode(), digest_size=4).hexdigest()
+        return self.folder / "cache" / digest / f"{level}-{number:03d}.safetensors"
 
-    def make(self, level: str, number: int) -> None:
+    def make(self, level: str, number: int, objects: Sequence[str] = ()) -> None:
         """Render a chunk if it is not there."""
-        path = self.path(level, number)
+        path = self.path(level, number, objects)
         if not path.exists():
-            save_state(path, make_chunk(level, number, self.objects, self.basis, self.tokenizer), {})
+            made = make_chunk(level, number, objects or self.objects, self.basis, self.tokenizer)
+            save_state(path, made, {"objects": list(objects or self.objects)})
 
-    def chunk(self, level: str, number: int) -> dict[str, Tensor]:
+    def chunk(self, level: str, number: int, objects: Sequence[str] = ()) -> dict[str, Tensor]:
         """A chunk's tensors, from memory, disk or the renderer."""
-        key = (level, number)
-        if key not in self._chunks:
-            self.make(level, number)
-            self._chunks[key] = load_state(self.path(level, number))[0]
-        return self._chunks[key]
+        path = self.path(level, number, objects)
+        if path not in self._chunks:
+            self.make(level, number, objects)
+            self._chunks[path] = load_state(path)[0]
+        return self._chunks[path]
 
-    def batch(self, shares: dict[str, float], chunks: int, size: int, generator: torch.Generator) -> Batch:
+    def batch(
+        self,
+        shares: dict[str, float],
+        chunks: int,
+        size: int,
+        generator: torch.Generator,
+        objects: Sequence[str] = (),
+    ) -> Batch:
         """`size` pictures drawn from the first `chunks` chunks of each level, by share.
 
         Pictures are drawn with replacement: which ones is a function of the generator alone.
@@ -89,7 +104,7 @@ class Cache:
         which = torch.multinomial(weights, size, replacement=True, generator=generator).tolist()
         numbers = torch.randint(chunks, (size,), generator=generator).tolist()
         rows = torch.randint(CHUNK, (size,), generator=generator).tolist()
-        found = [(self.chunk(levels[w], n), r) for w, n, r in zip(which, numbers, rows, strict=True)]
+        found = [(self.chunk(levels[w], n, objects), r) for w, n, r in zip(which, numbers, rows, strict=True)]
         return Batch(
             torch.stack([c["latents"][r] for c, r in found]).float(),
             torch.stack([c["masks"][r] for c, r in found])[:, None].float() / 255,

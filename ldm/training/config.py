@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..data.scenes import COMMON_OBJECTS
+from ..data.scenes import COMMON_OBJECTS, DEFAULT_OBJECTS
 from ..models.config import AutoencoderConfig, RecommendedSettings, ScheduleConfig, TextConfig, UNetConfig
 from .autoencoder import AutoencoderTraining
 from .latent import LatentTraining, Phase
@@ -74,19 +74,29 @@ def _text(width: int, layers: int) -> TextConfig:
     )
 
 
+_MIXED = {"easy": 0.6, "free": 0.2, "many": 0.2}
+_MOSTLY_EASY = {"easy": 0.7, "free": 0.1, "many": 0.2}
+_MOSTLY_MANY = {"easy": 0.3, "free": 0.15, "many": 0.55}
+
 DEFAULT = Training(
     name="default",
-    objects=COMMON_OBJECTS,
-    autoencoder=AutoencoderTraining(_AUTOENCODER, COMMON_OBJECTS),
+    objects=DEFAULT_OBJECTS,
+    autoencoder=AutoencoderTraining(
+        _AUTOENCODER, DEFAULT_OBJECTS, basis_objects=COMMON_OBJECTS, decoder_steps=6000, encoder_steps=3000
+    ),
     latent=LatentTraining(
         unet=_unet(96, 256),
         text=_text(256, 2),
         schedule=_SCHEDULE,
         phases=(
-            Phase(until=2000, shares={"easy": 1.0}, chunks=10, object_weight=3.0),
-            Phase(until=3800, shares={"easy": 0.6, "free": 0.2, "many": 0.2}, chunks=8, object_weight=2.0),
+            Phase(until=2000, shares={"easy": 1.0}, chunks=10, object_weight=3.0, objects=COMMON_OBJECTS),
+            Phase(until=3800, shares=_MIXED, chunks=8, objects=COMMON_OBJECTS),
+            Phase(until=3900, shares=_MOSTLY_EASY, chunks=2),
+            Phase(until=4300, shares=_MOSTLY_EASY, chunks=8),
+            Phase(until=5300, shares=_MOSTLY_EASY, chunks=20),
+            Phase(until=9800, shares=_MOSTLY_MANY, chunks=24),
         ),
-        decay=0.25,
+        decay=0.2,
     ),
     recommended=_RECOMMENDED,
 )
@@ -103,7 +113,7 @@ SMALL = Training(
         unet=_unet(64, 128),
         text=_text(128, 2),
         schedule=_SCHEDULE,
-        phases=(Phase(until=160, shares={"easy": 1.0}, chunks=1, object_weight=2.0),),
+        phases=(Phase(until=160, shares={"easy": 1.0}, chunks=1),),
         batch=32,
         warmup=20,
         ema_decay=0.98,

@@ -16,6 +16,8 @@ from .basis import Basis
 from .config import Training
 from .state import load_state
 
+BEFORE = "before.json"  # the record of the checkpoint that a training went on from
+
 EXAMPLES = (
     "a red apple on a blue background",
     "a cat on the grass",
@@ -100,21 +102,27 @@ def _take(model: LatentDiffusion, state: dict[str, Tensor], prefix: str) -> None
 
 
 def training_record(folder: Path) -> dict[str, Any]:
-    """Steps made per part, and the loss curve at some sixty points each."""
-    path = folder / "log.jsonl"
-    if not path.exists():
-        return {}
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    record: dict[str, Any] = {}
+    """Samples seen per part, and the loss curve at some sixty points each.
+
+    A training that went on from a checkpoint holds that one's record as "before".
+    """
+    path, before = folder / "log.jsonl", folder / BEFORE
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    record: dict[str, Any] = {"before": json.loads(before.read_text())} if before.exists() else {}
     for part in ("decoder", "encoder", "latent"):
         mine = {row["step"]: row for row in rows if row["part"] == part}
         chosen = [mine[step] for step in sorted(mine)]
         stride = max(1, len(chosen) // 60)
         record[part] = {
-            "samples": chosen[-1]["samples"] if chosen else 0,
+            "samples": chosen[-1]["samples"] if chosen else samples_of(record.get("before", {}), part),
             "curve": [[row["samples"], round(row["loss"], 4)] for row in chosen[::stride]],
         }
     return record
+
+
+def samples_of(record: dict[str, Any], part: str) -> int:
+    """How many pictures a part has seen, by a record."""
+    return int(record.get(part, {}).get("samples", 0))
 
 
 def export(training: Training, folder: Path, path: Path) -> LatentDiffusion:

@@ -36,12 +36,14 @@ class Phase:
         shares: level -> share of the pictures.
         chunks: of each level that are drawn from.
         object_weight: of the loss in an object's cells, relative to 1 elsewhere.
+        objects: what is drawn; all of the training's if empty.
     """
 
     until: int
     shares: dict[str, float]
     chunks: int
     object_weight: float = 2.0
+    objects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,18 @@ def build(config: LatentTraining, cache: Cache, dtype: torch.dtype = torch.bfloa
     return Networks(unet.train(), text.to(dtype).train(), schedule)
 
 
+def optimiser_for(networks: Networks, config: LatentTraining) -> Optimiser:
+    """Over the parameters of both networks."""
+    return Optimiser(
+        networks.named_parameters(),
+        muon_lr=config.muon_lr,
+        adamw_lr=config.adamw_lr,
+        smallest=32,
+        adamw_only=ADAMW_ONLY,
+        ema_decay=config.ema_decay,
+    )
+
+
 @torch.no_grad()
 def zero_last_layers(unet: UNetModel) -> None:
     """Residual branches and the output start at zero (CompVis's `zero_module`)."""
@@ -129,14 +143,7 @@ def train(
 ) -> Iterator[TrainStep]:
     """Train, resuming from the folder's state if there is one; same bits as if it had never stopped."""
     networks = build(config, cache)
-    optimiser = Optimiser(
-        networks.named_parameters(),
-        muon_lr=config.muon_lr,
-        adamw_lr=config.adamw_lr,
-        smallest=32,
-        adamw_only=ADAMW_ONLY,
-        ema_decay=config.ema_decay,
-    )
+    optimiser = optimiser_for(networks, config)
     path, done = folder / "latent.safetensors", 0
     if path.exists():
         tensors, info = load_state(path)
@@ -146,7 +153,7 @@ def train(
     started = saved = time.perf_counter()
     for step in range(done + 1, config.steps + 1):
         phase, generator = config.phase(step), generator_for(config.seed, step)
-        batch = cache.batch(phase.shares, phase.chunks, config.batch, generator)
+        batch = cache.batch(phase.shares, phase.chunks, config.batch, generator, phase.objects)
         loss = loss_of(networks, batch, config, phase.object_weight, empty, generator)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = optimiser.step(config.rate(step))
@@ -155,6 +162,12 @@ def train(
             saved = time.perf_counter()
         speed = (step - done) * config.batch / (time.perf_counter() - started)
         yield TrainStep("latent", step, step * config.batch, float(loss.detach()), norm, speed)
+
+
+def steps_done(folder: Path) -> int:
+    """By the state in the folder; 0 where there is none."""
+    path = folder / "latent.safetensors"
+    return int(load_state(path)[1]["step"]) if path.exists() else 0
 
 
 def loss_of(

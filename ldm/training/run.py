@@ -15,14 +15,15 @@ from ..generation import run as draw
 from ..models.tokenizer import Tokenizer, train_bpe
 from ..settings import Settings
 from ..views.layout import grid
+from ..writing import write_file
 from .autoencoder import basis_for, train_part
 from .cache import Cache
 from .config import VOCABULARY_SIZE, Training
 from .export import EXAMPLES, assemble
-from .latent import train
+from .latent import LatentTraining, steps_done, train
 from .state import TrainStep, log_line
 
-PARTS = ("decoder", "encoder", "latent")
+PARTS = ("latents", "decoder", "encoder", "latent")
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,7 @@ def tokenizer_for(training: Training, folder: Path) -> Tokenizer:
             pad=text.pad_token_id,
         )
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(made.to_dict()))
-        temporary.replace(path)
+        write_file(path, [json.dumps(made.to_dict()).encode()])
     return Tokenizer.from_dict(json.loads(path.read_text()))
 
 
@@ -69,15 +68,18 @@ def train_all(training: Training, place: Workplace, parts: tuple[str, ...] = PAR
     """Train the parts in order.
 
     Args:
-        parts: of PARTS; "latent" needs neither of the others.
+        parts: of PARTS; "latent" needs none of the others, and "latents" only makes ready what it draws from.
     """
     folder = place.folder
     tokenizer = tokenizer_for(training, folder)
     basis = basis_for(training.autoencoder, folder)
+    cache = Cache(folder, training.objects, basis, tokenizer)
     for part in parts:
         losses: list[float] = []
-        if part == "latent":
-            steps = train(training.latent, Cache(folder, training.objects, basis, tokenizer), folder)
+        if part == "latents":
+            steps = fill(cache, training.latent, steps_done(folder))
+        elif part == "latent":
+            steps = train(training.latent, cache, folder)
         else:
             steps = train_part(part, training.autoencoder, folder)
         for step in steps:
@@ -89,6 +91,15 @@ def train_all(training: Training, place: Workplace, parts: tuple[str, ...] = PAR
             yield step
             if part == "latent" and place.grid_every and step.step % place.grid_every == 0:
                 sample_grid(training, folder, step.step)
+
+
+def fill(cache: Cache, config: LatentTraining, done: int = 0) -> Iterator[TrainStep]:
+    """Render every chunk that the steps after `done` draw from and that is not there, in the order of need."""
+    for phase in (phase for phase in config.phases if phase.until > done):
+        for number in range(phase.chunks):
+            for level in phase.shares:
+                cache.make(level, number, phase.objects)
+    yield from ()
 
 
 def sample_grid(training: Training, folder: Path, step: int) -> Path:

@@ -1,15 +1,15 @@
 """Training state on disk: atomic, without pickle, so that a training can be cut off at any moment."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
+
+from ..writing import write_tensors
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,7 @@ class TrainStep:
 def save_state(path: Path, tensors: dict[str, Tensor], info: dict[str, Any]) -> None:
     """Write tensors and JSON in one file; the old one stays whole until the new one is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, {"info": json.dumps(info)})
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_tensors(path, tensors, {"info": json.dumps(info)})
 
 
 def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

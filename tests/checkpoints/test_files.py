@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ldm.checkpoints.files import DTYPES, STRANGERS, read_shapes, read_state_dict, write_state_dict
+from ldm.checkpoints.files import STRANGERS, read_shapes, read_state_dict, write_state_dict
 from ldm.errors import CheckpointError
+from ldm.writing import DTYPES
 
 from ..golden_cases import case
 

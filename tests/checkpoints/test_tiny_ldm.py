@@ -19,7 +19,7 @@ from ldm.diffusion.schedule import sampling_sigmas
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.models.config import TextConfig
 
-from ..golden_cases import Case, case, check_whole
+from ..golden_cases import Case, assert_whole, case
 
 FILES = ("model.ckpt", "model.safetensors")
 
@@ -104,14 +104,14 @@ def test_prompts_become_the_original_tokens(golden, model):
 
 
 def test_prompts_become_the_original_context(golden, model):
-    golden.check("cond", model.get_text_conditioning(golden.config["prompts"]))
-    golden.check("uncond", model.get_text_conditioning(golden.config["negative_prompts"]))
+    golden.assert_matches("cond", model.get_text_conditioning(golden.config["prompts"]))
+    golden.assert_matches("uncond", model.get_text_conditioning(golden.config["negative_prompts"]))
 
 
 def test_every_layer_of_the_text_encoder_gives_the_original_numbers(golden, model):
     states = text_states(golden, model)
-    golden.check("text_hidden_states", torch.stack(states.hidden_states))
-    golden.check("text_pooled", states.pooler_output)
+    golden.assert_matches("text_hidden_states", torch.stack(states.hidden_states))
+    golden.assert_matches("text_pooled", states.pooler_output)
 
 
 def text_states(golden: Case, model: LatentDiffusion) -> Any:
@@ -122,14 +122,14 @@ def text_states(golden: Case, model: LatentDiffusion) -> Any:
 
 def test_pictures_become_the_original_latents(golden, model):
     image, noise = golden.inputs["image"], golden.inputs["encode_noise"]
-    golden.check("encoded_mode_scaled", model.autoencoder_encode(image, mean=True))
-    golden.check("encoded_latent", model.autoencoder_encode(image, noise))
+    golden.assert_matches("encoded_mode_scaled", model.autoencoder_encode(image, mean=True))
+    golden.assert_matches("encoded_latent", model.autoencoder_encode(image, noise))
 
 
 def test_pictures_become_the_original_latents_in_double_precision(golden, exact):
     image, noise = golden.inputs["image"].double(), golden.inputs["encode_noise"].double()
-    golden.check("encoded_mode_scaled.f64", exact.autoencoder_encode(image, mean=True))
-    golden.check("encoded_latent.f64", exact.autoencoder_encode(image, noise))
+    golden.assert_matches("encoded_mode_scaled.f64", exact.autoencoder_encode(image, mean=True))
+    golden.assert_matches("encoded_latent.f64", exact.autoencoder_encode(image, noise))
 
 
 def final(golden: Case) -> tuple[int, float, float]:
@@ -174,32 +174,32 @@ def trajectory(golden: Case, model: LatentDiffusion, context: Tensor, uncond: Te
 def test_noise_becomes_the_original_picture(golden, model):
     prompts = (golden.config["prompts"], golden.config["negative_prompts"])
     latents = trajectory(golden, model, *map(model.get_text_conditioning, prompts))
-    golden.check("trajectory", latents)
-    golden.check("latent", latents[-1])
+    golden.assert_matches("trajectory", latents)
+    golden.assert_matches("latent", latents[-1])
     images = model.autoencoder_decode(latents[-1])
-    golden.check("image", images)
-    golden.check("image01", ((images + 1) / 2).clamp(0, 1))
+    golden.assert_matches("image", images)
+    golden.assert_matches("image01", ((images + 1) / 2).clamp(0, 1))
     # the original's rounding, which is not the house's: down
-    golden.check(
+    golden.assert_matches(
         "image_uint8_BHWC", (255 * ((images + 1) / 2).clamp(0, 1)).to(torch.uint8).permute(0, 2, 3, 1)
     )
 
 
 def test_decoding_the_original_latents_gives_the_original_picture(golden, model):
-    golden.check("image", model.autoencoder_decode(golden.expected["latent"]))
+    golden.assert_matches("image", model.autoencoder_decode(golden.expected["latent"]))
 
 
 def test_prompts_and_noise_become_the_original_picture_in_double_precision(golden, exact):
     prompts = {"cond": golden.config["prompts"], "uncond": golden.config["negative_prompts"]}
     contexts = {name: exact.get_text_conditioning(texts) for name, texts in prompts.items()}
     for name, context in contexts.items():
-        golden.check(f"{name}.f64", context)
-    golden.check("text_pooled.f64", text_states(golden, exact).pooler_output)
+        golden.assert_matches(f"{name}.f64", context)
+    golden.assert_matches("text_pooled.f64", text_states(golden, exact).pooler_output)
     latents = trajectory(golden, exact, contexts["cond"], contexts["uncond"])
-    golden.check("latent.f64", latents[-1])
+    golden.assert_matches("latent.f64", latents[-1])
     images = exact.autoencoder_decode(latents[-1])
-    golden.check("image.f64", images)
-    golden.check("image01.f64", ((images + 1) / 2).clamp(0, 1))
+    golden.assert_matches("image.f64", images)
+    golden.assert_matches("image01.f64", ((images + 1) / 2).clamp(0, 1))
 
 
 def test_written_for_diffusers_it_has_the_weights_that_diffusers_made_of_it(golden, model):
@@ -213,4 +213,4 @@ def test_written_for_diffusers_it_has_the_weights_that_diffusers_made_of_it(gold
 
 
 def test_every_number_of_the_case_is_compared(request):
-    check_whole(request, {})
+    assert_whole(request, {})

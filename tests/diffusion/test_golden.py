@@ -21,7 +21,7 @@ from ldm.diffusion.schedule import (
     scaled_linear_betas,
     sqrt_betas,
 )
-from tests.golden_cases import case, check_whole, names
+from tests.golden_cases import assert_whole, case, names
 
 from .golden_replay import (
     both_dtypes,
@@ -62,7 +62,7 @@ def test_betas_and_alphas_cumprod_are_the_originals():
             kind_of_betas, start, end = name.rsplit("_", 2)
             betas = compvis[kind_of_betas](steps, float(start), float(end))
         ours = betas if kind == "betas" else NoiseSchedule.from_betas(betas).alphas_cumprod
-        golden.check(key, ours)
+        golden.assert_matches(key, ours)
         torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-15)
         checked += 1
     assert checked
@@ -75,8 +75,8 @@ def test_the_posterior_of_every_timestep_is_guided_diffusions():
     for name, ours in posterior_tables(schedule).items():
         if name == "posterior_log_variance_clipped":
             ours[0] = ours[1]  # guided-diffusion's way around log(0)
-        golden.check(f"guided_diffusion_linear.{name}", ours)
-    golden.check("guided_diffusion_linear.sqrt_recipm1_alphas_cumprod", schedule.sigmas)
+        golden.assert_matches(f"guided_diffusion_linear.{name}", ours)
+    golden.assert_matches("guided_diffusion_linear.sqrt_recipm1_alphas_cumprod", schedule.sigmas)
 
 
 def ddim_tables(sigmas, eta):
@@ -97,7 +97,7 @@ def test_ddim_tables_follow_from_our_noise_levels():
         if last != "timesteps":
             continue
         kind, _, count = prefix.partition(".S")
-        golden.check(key, ddim_timesteps(kind, int(count), len(schedule)))
+        golden.assert_matches(key, ddim_timesteps(kind, int(count), len(schedule)))
         if f"{prefix}.alphas" not in golden.expected:
             assert max(timesteps) == len(schedule)  # the original stops with an IndexError
             continue
@@ -105,7 +105,7 @@ def test_ddim_tables_follow_from_our_noise_levels():
         for name in (k for k in golden.expected if k.startswith(f"{prefix}.") and k != key):
             table, _, eta = name.removeprefix(f"{prefix}.").partition("_eta")
             values = ddim_tables(sigmas, float(eta or 0))[table]
-            golden.check(name, values)
+            golden.assert_matches(name, values)
             torch.testing.assert_close(values, golden.expected[name], rtol=1e-9, atol=1e-12)
 
 
@@ -121,11 +121,11 @@ def test_noise_levels_and_timesteps_convert_as_in_k_diffusion():
     for name in (k for k in golden.expected if re.fullmatch(r"get_sigmas_\d+", k)):
         ours[name] = sampling_sigmas(schedule, int(name.removeprefix("get_sigmas_")), "linspace", "zero")
     for name, values in ours.items():
-        golden.check(name, values.float())
-        golden.check(f"{name}.f64", values)
+        golden.assert_matches(name, values.float())
+        golden.assert_matches(f"{name}.f64", values)
     # k-diffusion's `quantize`: the timestep whose log(sigma) is the nearest
     distances = golden.inputs["sigma"].double().log()[:, None] - schedule.sigmas.log()
-    golden.check("sigma_to_t_quantized", distances.abs().argmin(1))
+    golden.assert_matches("sigma_to_t_quantized", distances.abs().argmin(1))
 
 
 @both_dtypes
@@ -145,7 +145,7 @@ def test_guidance_is_compvis_s(dtype):
         cfg_scale = float(key.removeprefix("scale_"))
         denoiser = Denoiser(network, schedule_of(golden), "eps", context, context, cfg_scale)
         ours = from_x0(x, 1.0, denoiser(x, 1.0).x0, "eps")
-        golden.check(key + (".f64" if dtype == torch.float64 else ""), ours)
+        golden.assert_matches(key + (".f64" if dtype == torch.float64 else ""), ours)
         # "with scale exactly 1 the original evaluates the conditional branch only"
         assert calls.pop() == len(x) * (1 if cfg_scale == 1 else 2)
 
@@ -167,7 +167,7 @@ def test_v_converts_as_in_stable_diffusion_2(dtype):
     for name, value in ours.items():
         if name.startswith("eps") and dtype == torch.float32:
             continue  # (x - x0) / sigma is as inexact as sigma is small; samplers only use sigma times that
-        golden.check(name + (".f64" if dtype == torch.float64 else ""), value)
+        golden.assert_matches(name + (".f64" if dtype == torch.float64 else ""), value)
 
 
 @pytest.mark.parametrize("prediction_type", ["eps", "v"])
@@ -176,7 +176,7 @@ def test_one_call_of_the_denoiser_is_k_diffusions(prediction_type):
     denoiser = denoiser_of(golden, torch.float32, 1.0, prediction_type)
     x, sigmas = golden.inputs["x"], golden.inputs["sigma_x"].tolist()
     ours = [one_picture(denoiser, x, i, sigma).x0 for i, sigma in enumerate(sigmas)]
-    golden.check(f"denoised_{prediction_type}", torch.cat(ours))
+    golden.assert_matches(f"denoised_{prediction_type}", torch.cat(ours))
 
 
 @both_dtypes
@@ -193,9 +193,9 @@ def test_ddim_is_compvis_s(name, dtype):
     assert [s.timestep for s in steps] == timesteps.tolist()[::-1]
     check_trajectory(golden, steps, dtype)
     suffix = ".f64" if dtype == torch.float64 else ""
-    golden.check("timesteps", timesteps)
+    golden.assert_matches("timesteps", timesteps)
     for table, values in ddim_tables(sigmas, config["eta"]).items():
-        golden.check(f"ddim_{table}{suffix}", values.to(dtype))
+        golden.assert_matches(f"ddim_{table}{suffix}", values.to(dtype))
 
 
 @both_dtypes
@@ -207,7 +207,7 @@ def test_ddim_with_a_network_that_predicts_v_is_stability_s(name, dtype):
     denoiser = denoiser_of(golden, dtype, config["unconditional_guidance_scale"], "v")
     noise = supplied(inputs["noise"]) if "noise" in inputs else no_noise
     timesteps = ddim_timesteps("uniform", config["S"], len(schedule))
-    golden.check("timesteps", timesteps)
+    golden.assert_matches("timesteps", timesteps)
     sigmas = compvis_sigmas(schedule, timesteps)
     steps = replay("ddim", denoiser, inputs["x_T"].to(dtype), sigmas, config["eta"], noise)
     check_trajectory(golden, steps, dtype)
@@ -216,11 +216,11 @@ def test_ddim_with_a_network_that_predicts_v_is_stability_s(name, dtype):
 def check_trajectory(golden, steps, dtype):
     x = unit_variance(steps)
     if dtype == torch.float64:
-        golden.check("latent.f64", x[-1])
+        golden.assert_matches("latent.f64", x[-1])
         return
-    golden.check("x_inter", x)
-    golden.check("pred_x0", x0s(steps))
-    golden.check("latent", x[-1])
+    golden.assert_matches("x_inter", x)
+    golden.assert_matches("pred_x0", x0s(steps))
+    golden.assert_matches("latent", x[-1])
 
 
 def paste_in_between(denoiser, x, sigmas, eta, noise, *, before=None, after=None):
@@ -260,10 +260,10 @@ def test_inpainting_by_pasting_before_each_step_is_compvis_s(dtype):
         denoiser, inputs["x_T"], sigmas, config["eta"], supplied(inputs["noise"]), before=paste
     )
     if dtype == torch.float64:
-        golden.check("latent.f64", x[-1])
+        golden.assert_matches("latent.f64", x[-1])
     else:
-        golden.check("x_inter", x)
-        golden.check("latent", x[-1])
+        golden.assert_matches("x_inter", x)
+        golden.assert_matches("latent", x[-1])
 
 
 @both_dtypes
@@ -272,7 +272,7 @@ def test_starting_from_a_noised_picture_is_compvis_s(dtype):
     config, inputs = golden.config, {k: v.to(dtype) for k, v in golden.inputs.items()}
     schedule = schedule_of(golden)
     timesteps, start = ddim_timesteps("uniform", config["S"], len(schedule)), config["t_enc"]
-    golden.check("timesteps", timesteps)
+    golden.assert_matches("timesteps", timesteps)
     # the quirk: noised to the timestep above the first one that is denoised
     t = timesteps[start].repeat(len(inputs["x0"]))
     z = q_sample(schedule, inputs["x0"], t, inputs["noise"])
@@ -280,15 +280,15 @@ def test_starting_from_a_noised_picture_is_compvis_s(dtype):
     sigmas = compvis_sigmas(schedule, timesteps[:start])
     x = unit_variance(replay("ddim", denoiser, z, sigmas, config["eta"], no_noise))
     if dtype == torch.float64:
-        golden.check("z_enc.f64", z)
-        golden.check("latent.f64", x[-1])
+        golden.assert_matches("z_enc.f64", z)
+        golden.assert_matches("latent.f64", x[-1])
     else:
-        golden.check("z_enc", z)
+        golden.assert_matches("z_enc", z)
         name = next(k for k in golden.expected if k.startswith("z_enc_original_steps"))
         t = torch.tensor([int(number) for number in re.findall(r"_t(\d+)", name)])
-        golden.check(name, q_sample(schedule, inputs["x0"], t, inputs["noise"]))
-        golden.check("steps", x[1:])
-        golden.check("latent", x[-1])
+        golden.assert_matches(name, q_sample(schedule, inputs["x0"], t, inputs["noise"]))
+        golden.assert_matches("steps", x[1:])
+        golden.assert_matches("latent", x[-1])
 
 
 KDIFF = {
@@ -321,7 +321,7 @@ def test_samplers_are_k_diffusions(name, dtype):
     suffix = ".f64" if dtype == torch.float64 else ""
     if config["sigmas"] == "get_sigmas(n)":
         sigmas = sampling_sigmas(denoiser.schedule, config["n"], "linspace", "zero")
-        golden.check(f"sigmas{suffix}", sigmas.to(dtype))
+        golden.assert_matches(f"sigmas{suffix}", sigmas.to(dtype))
     steps = list(
         SAMPLERS[KDIFF[name]](
             dataclasses.replace(denoiser, network=network),
@@ -332,13 +332,13 @@ def test_samplers_are_k_diffusions(name, dtype):
             (),
         )
     )
-    golden.check(f"latent{suffix}", steps[-1].x_next)
-    golden.check(f"sigma_hat{suffix}", float64([s.sigma for s in steps]).to(dtype))
-    golden.check(f"model_timesteps{suffix}", float64(told).to(dtype))
+    golden.assert_matches(f"latent{suffix}", steps[-1].x_next)
+    golden.assert_matches(f"sigma_hat{suffix}", float64([s.sigma for s in steps]).to(dtype))
+    golden.assert_matches(f"model_timesteps{suffix}", float64(told).to(dtype))
     if dtype == torch.float64:
         return
-    golden.check("x_inter", torch.stack([s.x for s in steps]))
-    golden.check("denoised", x0s(steps))
+    golden.assert_matches("x_inter", torch.stack([s.x for s in steps]))
+    golden.assert_matches("denoised", x0s(steps))
 
 
 @both_dtypes
@@ -367,10 +367,10 @@ def test_ancestral_sampling_at_every_timestep_is_compvis_s_ddpm(dtype):
     ours = {"latent": x[-1], "masked_latent": masked[-1], "p_sample_t999_998_997": torch.stack(high)}
     if dtype == torch.float64:
         for name, value in ours.items():
-            golden.check(f"{name}.f64", value)
+            golden.assert_matches(f"{name}.f64", value)
         return
     for name, value in {**ours, "x_inter": x, "masked_x_inter": masked}.items():
-        golden.check(name, value)
+        golden.assert_matches(name, value)
 
 
 def with_own_error(golden, relative):
@@ -392,7 +392,7 @@ def test_ddim_and_paint_are_labml_s(dtype):
     config, inputs = golden.config, {k: v.to(dtype) for k, v in golden.inputs.items()}
     schedule = schedule_of(golden)
     timesteps = golden.expected["time_steps"]
-    golden.check("time_steps", ddim_timesteps("uniform", config["S"], len(schedule)))
+    golden.assert_matches("time_steps", ddim_timesteps("uniform", config["S"], len(schedule)))
     denoiser = denoiser_of(golden, dtype, config["uncond_scale"])
     sigmas, noise = compvis_sigmas(schedule, timesteps), supplied(inputs["noise"])
     ours = {"ddim_alpha": schedule.alphas_cumprod[timesteps]}
@@ -421,7 +421,7 @@ def test_ddim_and_paint_are_labml_s(dtype):
     ours["paint_latent"] = paste_in_between(denoiser, noised(start), levels, 0.0, no_noise, after=paste)[-1]
     ours["img2img_latent"] = last(levels, 0.0, noised(start))
     for name, value in ours.items():
-        golden.check(name, value.to(golden.expected[name].dtype))
+        golden.assert_matches(name, value.to(golden.expected[name].dtype))
 
 
 @both_dtypes
@@ -446,7 +446,7 @@ def test_ddpm_is_labml_s(dtype):
     half = torch.full((len(inputs["x0"]),), len(schedule) // 2)
     ours["q_sample_t500"] = q_sample(schedule, inputs["x0"], half, inputs["noise"][0])
     for name, value in ours.items():
-        golden.check(name, value.to(golden.expected[name].dtype))
+        golden.assert_matches(name, value.to(golden.expected[name].dtype))
 
 
 def test_every_number_of_these_cases_is_compared(request):
@@ -455,4 +455,4 @@ def test_every_number_of_these_cases_is_compared(request):
         ("vpred", "eps_from_v_target"): "the same",
         ("kdiff_*", "sigmas*"): "Karras's spacing is none of ours: the samplers are given the case's levels",
     }
-    check_whole(request, exceptions)
+    assert_whole(request, exceptions)

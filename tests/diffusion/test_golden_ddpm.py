@@ -8,7 +8,7 @@ import torch
 
 from ldm.diffusion.denoiser import from_x0, to_x0
 from ldm.diffusion.gaussian import denoising_loss, posterior, prior_bits, q_sample, target, vlb_weights
-from tests.golden_cases import case, check_whole
+from tests.golden_cases import assert_whole, case
 
 from .golden_replay import (
     both_dtypes,
@@ -42,8 +42,8 @@ def test_the_buffers_of_compvis_s_ddpm_follow_from_our_schedule():
         "lvlb_weights": vlb_weights(schedule),
     }
     for name, values in ours.items():
-        golden.check(f"buffer.{name}", values.float())
-        golden.check(f"buffer.{name}.f64", values)
+        golden.assert_matches(f"buffer.{name}", values.float())
+        golden.assert_matches(f"buffer.{name}.f64", values)
 
 
 @both_dtypes
@@ -90,7 +90,7 @@ def test_the_closed_forms_are_compvis_s(dtype):
         ]
     )
     for name, value in ours.items():
-        golden.check(name + (".f64" if dtype == torch.float64 else ""), value, key=name)
+        golden.assert_matches(name + (".f64" if dtype == torch.float64 else ""), value, key=name)
 
 
 def loss_weights(golden):
@@ -130,7 +130,7 @@ def test_the_losses_are_compvis_s(dtype):
             }
             for theirs, ours in names.items():
                 name = f"p_losses.{kind}.{norm}.{theirs}"
-                golden.check(name + suffix, getattr(loss, ours), key=name)
+                golden.assert_matches(name + suffix, getattr(loss, ours), key=name)
 
 
 @both_dtypes
@@ -145,8 +145,8 @@ def test_the_losses_with_a_network_that_predicts_v_are_stability_s(dtype):
     names = {"loss": loss.total, "val_loss": loss.total}
     names |= {"val_loss_simple": loss.simple, "val_loss_vlb": loss.vlb}
     for name, value in names.items():
-        golden.check(name + suffix, value, key=name)
+        golden.assert_matches(name + suffix, value, key=name)
 
 
 def test_every_number_of_these_cases_is_compared(request):
-    check_whole(request, {})
+    assert_whole(request, {})

@@ -7,7 +7,7 @@ from ldm.models.autoencoder import AutoencoderKL, DiagonalGaussian, normal_kl
 from ldm.models.blocks import sinusoidal_embedding, timestep_embedding
 from ldm.models.config import AutoencoderConfig, UNetConfig
 from ldm.models.unet import UNetModel
-from tests.golden_cases import case, check_whole
+from tests.golden_cases import assert_whole, case
 
 pytestmark = pytest.mark.golden
 
@@ -42,7 +42,7 @@ def test_the_unet_gives_compvis_s_numbers(name, dtype):
             if output + suffix not in golden.expected:
                 continue
             ours = net(inputs["x"].to(dtype) * scale, inputs[times], inputs["context"].to(dtype))
-            golden.check(output + suffix, ours)
+            golden.assert_matches(output + suffix, ours)
             checked += 1
     assert checked
 
@@ -69,7 +69,7 @@ def test_the_autoencoder_gives_compvis_s_numbers(name, dtype):
             "moments_input_times_1e_4": net.quant_conv(net.encoder(x * 1e-4)),
         }
     for key, value in ours.items():
-        golden.check(key + suffix, value, key=key)
+        golden.assert_matches(key + suffix, value, key=key)
     assert net.config.downsampling_factor == golden.config["downsampling_factor"]
 
 
@@ -101,7 +101,7 @@ def test_the_posterior_gives_compvis_s_numbers(dtype):
         ),
     }
     for key, value in ours.items():
-        golden.check(key + suffix, value, key=key)
+        golden.assert_matches(key + suffix, value, key=key)
 
 
 def test_the_timestep_embeddings_are_the_originals():
@@ -113,11 +113,11 @@ def test_the_timestep_embeddings_are_the_originals():
         form, dim, kind = key.split("_")
         t = golden.inputs["t" if kind == "int" else "t_fractional"]
         embed = timestep_embedding if form == "unet" else sinusoidal_embedding
-        golden.check(key, embed(t, int(dim.removeprefix("dim"))))
+        golden.assert_matches(key, embed(t, int(dim.removeprefix("dim"))))
         checked += 1
     assert checked
 
 
 def test_every_number_of_these_cases_is_compared(request):
     reason = "the formula all in float64; networks embed time in float32, ours as the original's"
-    check_whole(request, {("timestep_embedding", "*.f64"): reason})
+    assert_whole(request, {("timestep_embedding", "*.f64"): reason})

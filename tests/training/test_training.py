@@ -125,7 +125,7 @@ def test_a_state_that_is_being_written_leaves_the_old_one(tmp_path, monkeypatch)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(ldm.LdmError, match=r"state\.safetensors could not be written: No space left"):
         save_state(path, {"a": torch.zeros(2)}, {"step": 2})
     assert load_state(path)[1] == {"step": 1}
 
