@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .errors import LdmError
 
+ALIGNMENT = 64  # bytes; where vector kernels want a tensor to start
 DTYPES: dict[torch.dtype, str] = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -77,7 +78,7 @@ def _safetensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> 
         shape = list(tensors[name].shape)
         header[name] = {"dtype": DTYPES[tensors[name].dtype], "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
+    text += b" " * (-(8 + len(text)) % ALIGNMENT)  # a reader that maps the file gets most tensors aligned
     yield struct.pack("<Q", len(text)) + text
     for name in names:
         yield tensors[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data

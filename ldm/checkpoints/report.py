@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from ..errors import CheckpointError
 from ..models.config import ModelConfig
 from ..models.tokenizer import Tokenizer
+from ..writing import ALIGNMENT
 
-ALIGNMENT = 64  # bytes
 NAMED = 3  # keys that a message spells out
 Shapes = Mapping[str, tuple[int, ...]]
 

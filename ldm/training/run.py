@@ -94,7 +94,7 @@ def train_all(training: Training, place: Workplace, parts: tuple[str, ...] = PAR
 
 
 def fill(cache: Cache, config: LatentTraining, done: int = 0) -> Iterator[TrainStep]:
-    """Render every chunk that the steps after `done` draw from and that is not there, in the order of need."""
+    """Render the chunks that the steps after `done` draw from, where they are not there, in order of need."""
     for phase in (phase for phase in config.phases if phase.until > done):
         for number in range(phase.chunks):
             for level in phase.shares:

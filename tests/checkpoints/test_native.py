@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from ldm.checkpoints import build, load, native, save
 from ldm.checkpoints.files import read_shapes
-from ldm.checkpoints.report import ALIGNMENT
 from ldm.errors import CheckpointError
+from ldm.writing import ALIGNMENT
 
 from .models import PROMPT, default_config, random_model, sd_config
 
