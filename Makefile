@@ -38,10 +38,10 @@ format: $(VENV)/.installed-dev  ## format, and mend what ruff can mend
 bench: $(VENV)/.installed-dev  ## time this model and its peers, side by side
 	$(PY) benchmarks/bench.py $(ARGS)
 
-train: $(VENV)/.installed  ## train the model that ships
+train: $(VENV)/.installed-train  ## train the model that ships
 	$(PY) -m ldm train --config default --out weights/default.safetensors $(ARGS)
 
-train-small: $(VENV)/.installed  ## train a small one in minutes, on a CPU
+train-small: $(VENV)/.installed-train  ## train a small one in minutes, on a CPU
 	$(PY) -m ldm train --config small --out runs/small/small.safetensors $(ARGS)
 
 screenshots: $(VENV)/.installed-dev  ## remake docs/screenshots/
@@ -65,6 +65,10 @@ $(VENV)/.installed: requirements.txt
 	$(call install,requirements.txt)
 	@touch $@
 
-$(VENV)/.installed-dev: requirements.txt requirements-dev.txt
-	$(call install,requirements-dev.txt)
+$(VENV)/.installed-train: requirements.txt requirements-train.txt
+	$(call install,requirements-train.txt)
 	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-dev: requirements.txt requirements-train.txt requirements-dev.txt
+	$(call install,requirements-dev.txt)
+	@touch $(VENV)/.installed $(VENV)/.installed-train $@

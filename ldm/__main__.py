@@ -109,20 +109,23 @@ def _parser() -> argparse.ArgumentParser:
         help="go on from a checkpoint of this config",
     )
     train.add_argument("--folder", type=Path, default=None, help="state; runs/<config> if not given")
-    train.add_argument("--threads", type=int, default=0, help="of the processor; 0 is all")
+    train.add_argument("--threads", type=int, default=0, help="of each process; 0 is all the processor has")
+    train.add_argument("--processes", type=int, default=1, help="that share each batch of the last part")
+    train.add_argument("--device", default="cpu", help="cpu or cuda")
     train.add_argument("--out", type=Path, default=None, help="write the checkpoint here when done")
     train.add_argument("--export-only", action="store_true", help="write the checkpoint of the state so far")
 
     evaluate = command("evaluate", _evaluate, "Judge the default model on fixed prompts.")
     _model_options(evaluate)
-    evaluate.add_argument("--folder", type=Path, default=Path("runs"), help="where the judge is kept")
-    evaluate.add_argument("--count", type=int, default=128)
+    evaluate.add_argument("--judge", type=Path, default=None, help="another judge than the one that ships")
+    evaluate.add_argument("--count", type=int, default=160, help="prompts of single objects")
+    evaluate.add_argument("--table", action="store_true", help="at several steps, guidances and samplers")
     evaluate.add_argument("--steps", type=int, default=None)
     evaluate.add_argument("--cfg-scale", type=float, default=None)
     evaluate.add_argument(
         "--seen", action="store_true", help="prompts of combinations training may have seen"
     )
-    evaluate.add_argument("--grid", type=Path, default=None, help="also write the first 48 pictures here")
+    evaluate.add_argument("--grid", type=Path, default=None, help="also write 48 pictures here")
     return parser
 
 
@@ -233,7 +236,6 @@ def _grid(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    import torch
 
     from .training.config import TRAININGS
     from .training.export import export
@@ -244,14 +246,15 @@ def _train(options: argparse.Namespace) -> None:
     parts = tuple(options.parts.replace(",", " ").split()) or PARTS
     for part in parts:
         check_choice("part", part, PARTS)
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    if options.processes < 1:
+        raise SettingsError(f"processes must be at least 1, got {options.processes}.")
     training = TRAININGS[options.config]
     folder = options.folder or Path("runs") / options.config
     if options.start_from is not None:
         start_from(training, options.start_from, folder)
     if not options.export_only:
-        for step in train_all(training, Workplace(folder), parts):
+        place = Workplace(folder, processes=options.processes, threads=options.threads, device=options.device)
+        for step in train_all(training, place, parts):
             if step.step % 20 == 0:
                 print(
                     f"{step.part} step {step.step}, {step.samples} pictures, "
@@ -265,35 +268,36 @@ def _train(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from .checkpoints import load
-    from .evaluation import accuracies, judge_path, judged, reconstruction
-    from .training.config import TRAININGS
-    from .training.judge import JudgeTraining, accuracy_on_renders, load_judge, train_judge
+    from .evaluation import HEADER, judged, reconstruction, row, table
+    from .training.judge import JUDGE, accuracy_on_renders, load_judge
     from .views.layout import grid
 
-    if options.count < 1:
-        raise SettingsError(f"count must be at least 1, got {options.count}.")
+    if options.count < 2:
+        raise SettingsError(f"count must be at least 2, got {options.count}.")
     model = load(options.weights, device=options.device)
-    path = judge_path(options.folder)
-    if not path.exists():
-        print("training the judge on renders", file=sys.stderr)
-        for _ in train_judge(JudgeTraining(TRAININGS["default"].objects), path):
-            pass
-    judge = load_judge(path)
-    own = accuracy_on_renders(judge)
+    judge = load_judge(options.judge or JUDGE)
     settings = _settings(options, model, "?")
-    results = list(judged(model, judge, settings, options.count, held_out=not options.seen))
-    found = accuracies(results)
-    print(
-        f"{options.count} prompts, {settings.steps} steps of {settings.sampler}, "
-        f"guidance {settings.cfg_scale:g}"
-    )
-    print("judge on renders it has not seen: " + ", ".join(f"{k} {v:.3f}" for k, v in own.items()))
-    print("model: " + ", ".join(f"{k} {v:.3f}" for k, v in found.items()))
+    own = accuracy_on_renders(judge)
+    print("judge, on renders it has not seen: " + ", ".join(f"{k} {v:.3f}" for k, v in own.items()))
     quality = reconstruction(model, judge.objects)
-    print(f"autoencoder on held-out renders: PSNR {quality['psnr']:.2f} dB, SSIM {quality['ssim']:.4f}")
+    print(f"autoencoder, on held-out renders: PSNR {quality['psnr']:.2f} dB, SSIM {quality['ssim']:.4f}")
+    print(f"{options.count} prompts of singles, half as many of counts and pairs")
+    print(HEADER)
+    held_out = not options.seen
+    for line in (
+        table(model, judge, settings, options.count)
+        if options.table
+        else [row(model, judge, settings, options.count, held_out)]
+    ):
+        print(line.markdown(), flush=True)
     if options.grid is not None:
-        shown = results[:48]
-        grid([r.trace.images[0] for r in shown], 8, [r.prompt for r in shown]).save(options.grid)
+        shown = [
+            r
+            for level in ("easy", "to three", "pairs")
+            for r in judged(model, judge, settings, 16, held_out, level)
+        ]
+        options.grid.parent.mkdir(parents=True, exist_ok=True)
+        grid([r.image for r in shown], 8, [r.prompt for r in shown]).save(options.grid)
         print(options.grid)
 
 

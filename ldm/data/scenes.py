@@ -34,8 +34,23 @@ from ldm.data.compose import Placement, clashes, compose
 from ldm.data.vocabulary import COLORS, COMMON_OBJECTS, DEFAULT_OBJECTS, OBJECTS, SHAPES, THINGS, examples
 from ldm.errors import LdmError
 
-__all__ = ["COMMON_OBJECTS", "DEFAULT_OBJECTS", "LEVELS", "OBJECTS", "SHAPES", "Labels", "Level", "Scene",
-           "evaluation_prompts", "examples", "is_held_out", "render", "scene", "written"]  # fmt: skip
+__all__ = [
+    "COMMON_OBJECTS",
+    "DEFAULT_OBJECTS",
+    "LEVELS",
+    "OBJECTS",
+    "SHAPES",
+    "Labels",
+    "Level",
+    "Scene",
+    "evaluation_prompts",
+    "examples",
+    "is_held_out",
+    "pair_box",
+    "render",
+    "scene",
+    "written",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,19 +74,23 @@ class Level:
 
     Attributes:
         worded: singles with a size word, a position, or both.
-        counted: two to five of a kind.
+        counted: some of a kind, `counts` from least to most.
         paired: two different objects in a relation.
     """
 
     worded: float = 0.0
     counted: float = 0.0
     paired: float = 0.0
+    counts: tuple[int, int] = (2, 5)
 
 
 LEVELS: dict[str, Level] = {
     "easy": Level(),
     "free": Level(worded=0.5),
     "many": Level(worded=0.25, counted=0.25, paired=0.25),
+    "to three": Level(counted=1.0, counts=(2, 3)),
+    "to five": Level(counted=1.0, counts=(4, 5)),
+    "pairs": Level(paired=1.0),
 }
 
 _TINTED = 0.22
@@ -140,7 +159,8 @@ def _some_labels(level: Level, objects: Sequence[str], rng: np.random.Generator)
         relation = _pick(rng, list(RELATIONS))
         return Labels((name, other), (color, _some_color(other, rng)), behind, relation=relation)
     if share < level.paired + level.counted and THINGS[name].countable:
-        return Labels((name,), (color,), behind, count=int(rng.integers(2, 6)))
+        least, most = level.counts
+        return Labels((name,), (color,), behind, count=int(rng.integers(least, most + 1)))
     size = position = None
     if share > 1 - level.worded:
         kind = rng.random()
@@ -153,10 +173,9 @@ def _some_labels(level: Level, objects: Sequence[str], rng: np.random.Generator)
 
 
 def _allowed(labels: Labels, held_out: bool | None) -> bool:
-    single = len(labels.objects) == 1 and labels.count == 1
-    for name, color in zip(labels.objects, labels.colors, strict=True):
-        out = is_held_out(name, color, labels.background)
-        if (held_out is False and out) or (held_out is True and single and not out):
+    if held_out is not None:
+        painted = zip(labels.objects, labels.colors, strict=True)
+        if any(is_held_out(name, color, labels.background) for name, color in painted) != held_out:
             return False
     return not any(
         clashes(name, color, labels.background)
@@ -265,8 +284,7 @@ def render(
     Args:
         level: a key of LEVELS.
         objects: canonical names, each as likely as the others.
-        held_out: False leaves out the held-out single combinations, True draws only those (level "easy" or
-            "free"), None draws any.
+        held_out: False leaves out the held-out combinations, True draws only pictures with one, None any.
 
     Raises:
         LdmError: an unknown level or object, or no emoji font.
@@ -301,14 +319,36 @@ def evaluation_prompts(
     objects: Sequence[str] = COMMON_OBJECTS,
     held_out: bool | None = True,
     seed: int = 0,
+    level: str = "easy",
 ) -> list[tuple[str, Labels]]:
-    """`n` captions of plain singles with their labels, always the same for the same arguments.
+    """`n` captions with their labels, always the same for the same arguments.
 
-    Objects come round in turn, so each is asked for equally often.
+    Objects come round in turn, so each is asked for equally often; of a pair that is the first one.
+
+    Args:
+        level: a key of LEVELS; "easy" asks for plain singles.
     """
+    asked = _level(level)
+    firsts = [name for name in objects if THINGS[name].countable or not asked.counted]
     prompts = []
     for index in range(n):
         rng = np.random.default_rng((seed, index, 1))
-        labels = _labels_for(LEVELS["easy"], [objects[index % len(objects)]], held_out, rng)
+        first = firsts[index % len(firsts)]
+        labels = None
+        while labels is None or labels.objects[0] != first:
+            second = [_pick(rng, [name for name in objects if name != first])] if asked.paired else []
+            labels = _labels_for(asked, [first, *second], held_out, rng)
         prompts.append((caption(labels, rng), labels))
     return prompts
+
+
+def pair_box(relation: str, which: int) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) in pixels of the square around one object of a pair.
+
+    Args:
+        relation: a key of RELATIONS.
+        which: 0 is the object named first, 1 the other.
+    """
+    x, y = (int(v) for v in _PAIR_CENTERS[relation][which])
+    half = SIZE // 4
+    return x - half, y - half, x + half, y + half

@@ -92,13 +92,18 @@ def optimiser_for(net: AutoencoderKL, part: str, config: AutoencoderTraining) ->
 
 
 def train_part(
-    part: str, config: AutoencoderTraining, folder: Path, save_every: float = 120.0
+    part: str,
+    config: AutoencoderTraining,
+    folder: Path,
+    save_every: float = 120.0,
+    *,
+    device: str | torch.device = "cpu",
 ) -> Iterator[TrainStep]:
     """Train "decoder" or "encoder", resuming from the folder's state if there is one."""
     basis = basis_for(config, folder)
     torch.manual_seed(config.seed)
     net = AutoencoderKL(config.model).bfloat16().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    net.train()
+    net.to(device).train()
     optimiser = optimiser_for(net, part, config)
     steps = config.decoder_steps if part == "decoder" else config.encoder_steps
     path, done = folder / f"{part}.safetensors", 0
@@ -140,6 +145,7 @@ def _decoder_loss(
     generator = generator_for(config.seed, step, 1)
     noise = torch.randn(z.shape, generator=generator)
     z = z + noise * config.noise * torch.rand((len(z), 1, 1, 1), generator=generator)
+    z, images = z.to(_place(net)), images.to(_place(net))
     out = net.decoder(net.post_quant_conv(z.bfloat16().to(memory_format=torch.channels_last))).float()
     return (out - images).abs().mean() + 0.5 * F.mse_loss(out, images) + 0.5 * _edges(out - images)
 
@@ -153,7 +159,7 @@ def _encoder_loss(
     net: AutoencoderKL, basis: Basis, images: Tensor, config: AutoencoderTraining, step: int
 ) -> Tensor:
     del config, step
-    z = basis.encode(images)
+    z, images = basis.encode(images).to(_place(net)), images.to(_place(net))
     moments = net.quant_conv(net.encoder(images.bfloat16().to(memory_format=torch.channels_last))).float()
     mean, logvar = moments.chunk(2, dim=1)
     logvar = logvar.clamp(SMALLEST_LOGVAR, 4.0)
@@ -161,3 +167,7 @@ def _encoder_loss(
     # the likelihood teaches the log-variance alone: through the mean it would forgive where it is unsure
     nll = 0.5 * (logvar + error.detach() / logvar.exp()).mean()
     return error.mean() + 0.1 * (mean - z).abs().mean() + 0.02 * nll
+
+
+def _place(net: AutoencoderKL) -> torch.device:
+    return net.quant_conv.weight.device

@@ -81,9 +81,7 @@ _MOSTLY_MANY = {"easy": 0.3, "free": 0.15, "many": 0.55}
 DEFAULT = Training(
     name="default",
     objects=DEFAULT_OBJECTS,
-    autoencoder=AutoencoderTraining(
-        _AUTOENCODER, DEFAULT_OBJECTS, basis_objects=COMMON_OBJECTS, decoder_steps=6000, encoder_steps=3000
-    ),
+    autoencoder=AutoencoderTraining(_AUTOENCODER, DEFAULT_OBJECTS, basis_objects=COMMON_OBJECTS),
     latent=LatentTraining(
         unet=_unet(96, 256),
         text=_text(256, 2),

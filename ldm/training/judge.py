@@ -1,11 +1,12 @@
 """The judge of the default model: a small classifier that has seen renders and nothing else.
 
-It names the object, its colour and the background of a picture.  It never sees a generated picture, so a
-model cannot please it but by drawing what renders look like.
+It names the object, its colour, the background and how many there are; of a pair it is shown the place where
+each object was asked for, so a right answer means the right relation too.  It never sees a generated picture,
+so a model cannot please it but by drawing what renders look like.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.backgrounds import BACKGROUNDS
-from ..data.scenes import render
+from ..data.scenes import Labels, pair_box, render
 from ..data.vocabulary import COLORS, THINGS
 from .optim import Optimiser
 from .state import TrainStep, generator_for, load_state, save_state
@@ -22,6 +23,9 @@ from .state import TrainStep, generator_for, load_state, save_state
 SIZE = 64  # pixels the judge looks at
 SEED, HELD_OUT_SEED = 31, 32
 NATURAL = "natural"
+JUDGE = Path(__file__).parent / "judge.safetensors"  # the one every published figure is by
+MOST = 5  # of a kind
+LEVEL_CYCLE = ("easy", "pairs", "to three", "easy", "pairs", "to five", "easy", "pairs", "free", "pairs")
 
 
 @dataclass(frozen=True)
@@ -33,16 +37,30 @@ class JudgeTraining:
     """
 
     objects: tuple[str, ...]
-    pictures: int = 12000
-    steps: int = 2200
+    pictures: int = 24000
+    steps: int = 3600
     batch: int = 64
     seed: int = 0
 
 
-class Judge(nn.Module):
-    """Pictures to scores of objects, colours and backgrounds."""
+@dataclass(frozen=True)
+class Seen:
+    """What the judge sees in a picture, or in one object's part of it.
 
-    def __init__(self, objects: Sequence[str], width: int = 32) -> None:
+    Attributes:
+        count: how many of the object.
+    """
+
+    object: str
+    color: str
+    background: str
+    count: int
+
+
+class Judge(nn.Module):
+    """Pictures to scores of objects, colours, backgrounds and counts."""
+
+    def __init__(self, objects: Sequence[str], width: int = 24) -> None:
         super().__init__()
         self.objects = tuple(objects)
         self.colors = (NATURAL, *COLORS)
@@ -55,22 +73,39 @@ class Judge(nn.Module):
         self.body = nn.Sequential(*layers)
         self.neck = nn.Sequential(nn.Linear(widths[-1] * 16, 256), nn.SiLU())
         self.heads = nn.ModuleList(
-            nn.Linear(256, len(names)) for names in (self.objects, self.colors, self.backgrounds)
+            nn.Linear(256, n) for n in (len(self.objects), len(self.colors), len(self.backgrounds), MOST)
         )
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, h, w) in [-1, 1] -> scores (B, objects), (B, colours), (B, backgrounds)."""
+        """(B, 3, h, w) in [-1, 1] -> scores (B, objects), (B, colours), (B, backgrounds), (B, counts)."""
         x = shrink(images)
         h = self.neck(self.body(x.to(next(self.parameters()))).flatten(1))
         return [head(h).float() for head in self.heads]
 
     @torch.no_grad()
-    def names(self, images: Tensor) -> list[tuple[str, str, str]]:
-        """(object, colour, background) of each picture."""
-        o, c, b = (scores.argmax(1).tolist() for scores in self(images))
+    def names(self, images: Tensor) -> list[Seen]:
+        """What it sees in each picture."""
+        o, c, b, n = (scores.argmax(1).tolist() for scores in self(images))
         return [
-            (self.objects[i], self.colors[j], self.backgrounds[k]) for i, j, k in zip(o, c, b, strict=True)
+            Seen(self.objects[i], self.colors[j], self.backgrounds[k], count + 1)
+            for i, j, k, count in zip(o, c, b, n, strict=True)
         ]
+
+    def look(self, image: Tensor, labels: Labels) -> tuple[Seen, ...]:
+        """One `Seen` for each object that was asked for; of a pair each is looked for in its own place.
+
+        Args:
+            image: (1, 3, 256, 256) in [-1, 1].
+        """
+        return tuple(self.names(view)[0] for view in views_of(image, labels))
+
+
+def views_of(image: Tensor, labels: Labels) -> list[Tensor]:
+    """The whole picture, or of a pair the square around either object; (1, 3, h, w) each."""
+    if labels.relation is None:
+        return [image]
+    boxes = [pair_box(labels.relation, which) for which in (0, 1)]
+    return [image[..., top:bottom, left:right] for left, top, right, bottom in boxes]
 
 
 def shrink(images: Tensor) -> Tensor:
@@ -83,23 +118,27 @@ def color_of(name: str, color: str | None) -> str:
     return NATURAL if color is None or color == THINGS[name].color else color
 
 
-def rendered(seed: int, count: int, objects: Sequence[str], held_out: bool | None) -> tuple[Tensor, Tensor]:
-    """(count, 3, SIZE, SIZE) uint8 renders of level "easy" and (count, 3) their labels."""
+def rendered(
+    seed: int, count: int, objects: Sequence[str], held_out: bool | None, levels: Sequence[str] = LEVEL_CYCLE
+) -> tuple[Tensor, Tensor]:
+    """(count, 3, SIZE, SIZE) uint8 renders, levels taking turns, and (count, 4) their labels.
+
+    A pair is shown as the squares around either object, by turns.
+    """
     colors, backgrounds = (NATURAL, *COLORS), tuple(BACKGROUNDS)
-    pictures, labels = [], []
+    pictures = torch.empty((count, 3, SIZE, SIZE), dtype=torch.uint8)
+    labels = torch.empty((count, 4), dtype=torch.int64)
     for i in range(count):
-        scene = render(seed, i, "easy", objects, held_out=held_out)
+        scene = render(seed, i, levels[i % len(levels)], objects, held_out=held_out)
+        which = i % len(scene.labels.objects)
         pixels = torch.from_numpy(scene.pixels.copy()).permute(2, 0, 1)[None].float()
-        pictures.append(F.adaptive_avg_pool2d(pixels, SIZE)[0].round().byte())
-        name, color = scene.labels.objects[0], scene.labels.colors[0]
-        labels.append(
-            (
-                list(objects).index(name),
-                colors.index(color_of(name, color)),
-                backgrounds.index(scene.labels.background),
-            )
-        )
-    return torch.stack(pictures), torch.tensor(labels)
+        view = views_of(pixels, scene.labels)[which]
+        pictures[i] = F.adaptive_avg_pool2d(view, SIZE)[0].round().byte()
+        name, color = scene.labels.objects[which], scene.labels.colors[which]
+        behind = backgrounds.index(scene.labels.background)
+        hue = colors.index(color_of(name, color))
+        labels[i] = torch.tensor([list(objects).index(name), hue, behind, scene.labels.count - 1])
+    return pictures, labels
 
 
 def _worn(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -137,7 +176,8 @@ def train_judge(config: JudgeTraining, path: Path) -> Iterator[TrainStep]:
         loss.backward()  # type: ignore[no-untyped-call]
         norm = optimiser.step(min(1.0, step / 50, max(0.03, (config.steps - step) / (0.5 * config.steps))))
         yield TrainStep("judge", step, step * config.batch, float(loss.detach()), norm, 0.0)
-    save_state(path, optimiser.ema, {"objects": list(config.objects)})
+    weights = {name: value.bfloat16() for name, value in optimiser.ema.items()}
+    save_state(path, weights, {"objects": list(config.objects), "training": asdict(config)})
 
 
 def load_judge(path: Path) -> Judge:
@@ -149,10 +189,18 @@ def load_judge(path: Path) -> Judge:
 
 
 def accuracy_on_renders(judge: Judge, count: int = 512) -> dict[str, float]:
-    """The judge's own accuracy on renders it has not seen, of combinations it may have."""
-    images, labels = rendered(HELD_OUT_SEED, count, judge.objects, held_out=None)
-    guessed = [scores.argmax(1) for scores in judge(images.float() / 127.5 - 1)]
-    return {
-        kind: float((guess == labels[:, i]).float().mean())
-        for i, (kind, guess) in enumerate(zip(("object", "color", "background"), guessed, strict=True))
-    }
+    """The judge's own accuracy on renders it has not seen, of combinations it may have.
+
+    Object, colour and background of singles; the objects of pairs; counts from two to five.
+    """
+    found: dict[str, float] = {}
+    for levels, heads in (
+        (("easy",), {"object": 0, "color": 1, "background": 2}),
+        (("pairs",), {"object of a pair": 0}),
+        (("to three", "to five"), {"count": 3}),
+    ):
+        images, labels = rendered(HELD_OUT_SEED, count, judge.objects, None, levels)
+        guessed = [scores.argmax(1) for scores in judge(images.float() / 127.5 - 1)]
+        for kind, head in heads.items():
+            found[kind] = float((guessed[head] == labels[:, head]).float().mean())
+    return found

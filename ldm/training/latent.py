@@ -23,6 +23,7 @@ from ..models.unet import UNetModel
 from .cache import Batch, Cache
 from .optim import Optimiser
 from .state import TrainStep, generator_for, load_state, save_state
+from .team import ALONE, Team
 
 ADAMW_ONLY = ("embedding", "input_blocks.0.0", "out.2", "time_embed")
 
@@ -94,6 +95,11 @@ class Networks:
     text: CLIPTextEmbedder
     schedule: NoiseSchedule = field(repr=False)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.unet.parameters()).device
+
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Under the names a checkpoint gives them."""
         for prefix, module in (("model.diffusion_model.", self.unet), ("cond_stage_model.", self.text)):
@@ -101,7 +107,12 @@ class Networks:
                 yield prefix + name, p
 
 
-def build(config: LatentTraining, cache: Cache, dtype: torch.dtype = torch.bfloat16) -> Networks:
+def build(
+    config: LatentTraining,
+    cache: Cache,
+    dtype: torch.dtype = torch.bfloat16,
+    device: str | torch.device = "cpu",
+) -> Networks:
     """Fresh networks, a function of the seed; the last layers start at zero, as the originals' do."""
     torch.manual_seed(config.seed)
     unet = UNetModel(config.unet)
@@ -114,8 +125,8 @@ def build(config: LatentTraining, cache: Cache, dtype: torch.dtype = torch.bfloa
         linear_end=config.schedule.linear_end,
         zero_terminal_snr=config.schedule.zero_terminal_snr,
     )
-    unet = unet.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Networks(unet.train(), text.to(dtype).train(), schedule)
+    unet = unet.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Networks(unet.train(), text.to(device, dtype).train(), schedule)
 
 
 def optimiser_for(networks: Networks, config: LatentTraining) -> Optimiser:
@@ -139,10 +150,25 @@ def zero_last_layers(unet: UNetModel) -> None:
 
 
 def train(
-    config: LatentTraining, cache: Cache, folder: Path, save_every: float = 150.0
+    config: LatentTraining,
+    cache: Cache,
+    folder: Path,
+    save_every: float = 150.0,
+    *,
+    team: Team = ALONE,
+    device: str | torch.device = "cpu",
 ) -> Iterator[TrainStep]:
-    """Train, resuming from the folder's state if there is one; same bits as if it had never stopped."""
-    networks = build(config, cache)
+    """Train, resuming from the folder's state if there is one; same bits as if it had never stopped.
+
+    Args:
+        team: the processes that share each batch; the first of them writes the state.
+        device: where the networks are.  What is random is drawn on the CPU, alike for every device and team.
+
+    Raises:
+        LdmError: a batch that the team cannot share evenly.
+    """
+    team.check(config.batch)
+    networks = build(config, cache, device=device)
     optimiser = optimiser_for(networks, config)
     path, done = folder / "latent.safetensors", 0
     if path.exists():
@@ -154,14 +180,15 @@ def train(
     for step in range(done + 1, config.steps + 1):
         phase, generator = config.phase(step), generator_for(config.seed, step)
         batch = cache.batch(phase.shares, phase.chunks, config.batch, generator, phase.objects)
-        loss = loss_of(networks, batch, config, phase.object_weight, empty, generator)
+        loss = loss_of(networks, batch, config, phase.object_weight, empty, generator, team)
         loss.backward()  # type: ignore[no-untyped-call]
+        loss = team.average(loss.detach(), [p for _, p in networks.named_parameters()])
         norm = optimiser.step(config.rate(step))
-        if time.perf_counter() - saved > save_every or step == config.steps:
+        if team.first and (time.perf_counter() - saved > save_every or step == config.steps):
             save_state(path, optimiser.state_dict(), {"step": step})
             saved = time.perf_counter()
         speed = (step - done) * config.batch / (time.perf_counter() - started)
-        yield TrainStep("latent", step, step * config.batch, float(loss.detach()), norm, speed)
+        yield TrainStep("latent", step, step * config.batch, float(loss), norm, speed)
 
 
 def steps_done(folder: Path) -> int:
@@ -177,8 +204,9 @@ def loss_of(
     object_weight: float,
     empty: Tensor,
     generator: torch.Generator,
+    team: Team = ALONE,
 ) -> Tensor:
-    """Mean squared error of v, weighted by cell.
+    """Mean squared error of v, weighted by cell, over this process's share of the batch.
 
     Source: Salimans & Ho 2022 (arXiv:2202.00512), appendix D; evenly spread timesteps, Kingma et al. 2021
     (arXiv:2107.00630), appendix I.1.
@@ -190,16 +218,17 @@ def loss_of(
     noise = torch.randn(batch.latents.shape, generator=generator)
     dropped = torch.rand(size, generator=generator) < config.dropout
     ids = torch.where(dropped[:, None], empty[None], batch.ids)
+    weight = 1 + (object_weight - 1) * batch.masks  # (B, 1, H, W)
+    weight = weight / weight.mean()
     x = q_sample(networks.schedule, batch.latents, t, noise)
     v = target(networks.schedule, batch.latents, t, noise, "v")
-    dtype = networks.unet.dtype
+    device, dtype = networks.device, networks.unet.dtype
+    x, v, weight, t, ids = (team.share(tensor).to(device) for tensor in (x, v, weight, t, ids))
     context = networks.text.encode_ids(ids)
-    on_cpu = x.device.type == "cpu"
-    # the CPU's fused kernel is slow backwards: with it a step takes a third longer
-    with sdpa_kernel(SDPBackend.MATH) if on_cpu else nullcontext():
+    # the CPU's fused kernel is slow backwards
+    with sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext():
         output = networks.unet(x.to(dtype).to(memory_format=torch.channels_last), t, context)
-    weight = 1 + (object_weight - 1) * batch.masks  # (B, 1, H, W)
-    return ((output.float() - v).square() * weight).mean() / weight.mean()
+    return ((output.float() - v).square() * weight).mean()
 
 
 @torch.no_grad()

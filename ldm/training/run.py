@@ -21,7 +21,8 @@ from .cache import Cache
 from .config import VOCABULARY_SIZE, Training
 from .export import EXAMPLES, assemble
 from .latent import LatentTraining, steps_done, train
-from .state import TrainStep, log_line
+from .state import Log, TrainStep
+from .team import Team, gathered
 
 PARTS = ("latents", "decoder", "encoder", "latent")
 
@@ -34,11 +35,17 @@ class Workplace:
         folder: state, cache, log and sample grids; may be deleted when the checkpoint is made.
         log_every: steps between two lines of the log; their losses are averaged.
         grid_every: steps between two sample grids of the last part; 0 is never.
+        processes: that share each batch of the last part.
+        threads: of each process; 0 leaves it to torch.
+        device: where the networks are.
     """
 
     folder: Path
     log_every: int = 20
     grid_every: int = 500
+    processes: int = 1
+    threads: int = 0
+    device: str = "cpu"
 
 
 def tokenizer_for(training: Training, folder: Path) -> Tokenizer:
@@ -71,26 +78,47 @@ def train_all(training: Training, place: Workplace, parts: tuple[str, ...] = PAR
         parts: of PARTS; "latent" needs none of the others, and "latents" only makes ready what it draws from.
     """
     folder = place.folder
-    tokenizer = tokenizer_for(training, folder)
-    basis = basis_for(training.autoencoder, folder)
-    cache = Cache(folder, training.objects, basis, tokenizer)
+    if place.threads:
+        torch.set_num_threads(place.threads)
+    log = Log(folder)
     for part in parts:
         losses: list[float] = []
         if part == "latents":
-            steps = fill(cache, training.latent, steps_done(folder))
+            steps = fill(cache_for(training, folder), training.latent, steps_done(folder))
         elif part == "latent":
-            steps = train(training.latent, cache, folder)
+            steps = train_together(training, place)
         else:
-            steps = train_part(part, training.autoencoder, folder)
+            steps = train_part(part, training.autoencoder, folder, device=place.device)
         for step in steps:
             losses.append(step.loss)
             if step.step % place.log_every == 0:
                 step = replace(step, loss=sum(losses) / len(losses))
                 losses = []
-                log_line(folder, step.to_dict())
+                log.write(step)
             yield step
             if part == "latent" and place.grid_every and step.step % place.grid_every == 0:
-                sample_grid(training, folder, step.step)
+                log.picture(sample_grid(training, folder, step.step), step.step)
+
+
+def cache_for(training: Training, folder: Path) -> Cache:
+    """The rendered pictures of a training, as latents."""
+    tokenizer = tokenizer_for(training, folder)
+    return Cache(folder, training.objects, basis_for(training.autoencoder, folder), tokenizer)
+
+
+def train_together(training: Training, place: Workplace) -> Iterator[TrainStep]:
+    """Train text encoder and U-Net, in as many processes as the place says."""
+    cache = cache_for(training, place.folder)
+    with gathered(place.processes, place.folder, _train_along, training, place) as team:
+        yield from train(training.latent, cache, place.folder, team=team, device=place.device)
+
+
+def _train_along(team: Team, training: Training, place: Workplace) -> None:
+    if place.threads:
+        torch.set_num_threads(place.threads)
+    cache = cache_for(training, place.folder)
+    for _ in train(training.latent, cache, place.folder, team=team, device=place.device):
+        pass
 
 
 def fill(cache: Cache, config: LatentTraining, done: int = 0) -> Iterator[TrainStep]:
