@@ -109,6 +109,12 @@ def draw(model: LatentDiffusion, prompts: Sequence[str], settings: Settings) -> 
     return model.autoencoder_decode(x).float().cpu().clamp(-1, 1)
 
 
+def known_objects(model: LatentDiffusion, judge: Judge) -> tuple[str, ...]:
+    """The judge's objects that the model learned; all of them where it does not say what it learned."""
+    words = {word for words in model.config.vocabulary.values() for word in words}
+    return tuple(name for name in judge.objects if name in words) or judge.objects
+
+
 def judged(
     model: LatentDiffusion,
     judge: Judge,
@@ -124,9 +130,9 @@ def judged(
         settings: everything but prompt and seed.
         held_out: True asks only for combinations that training never saw.
         level: a key of `data.scenes.LEVELS`.
-        objects: what is asked for; all that the judge knows if empty.
+        objects: what is asked for; all that model and judge know if empty.
     """
-    asked = objects or judge.objects
+    asked = objects or known_objects(model, judge)
     prompts = evaluation_prompts(count, asked, held_out=held_out, seed=PROMPT_SEED, level=level)
     for first in range(0, count, BATCH):
         some = prompts[first : first + BATCH]

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.backgrounds import BACKGROUNDS
+from ..data.backgrounds import SIZE as RENDERED
 from ..data.scenes import Labels, pair_box, render
 from ..data.vocabulary import COLORS, THINGS
 from .optim import Optimiser
@@ -95,7 +96,7 @@ class Judge(nn.Module):
         """One `Seen` for each object that was asked for; of a pair each is looked for in its own place.
 
         Args:
-            image: (1, 3, 256, 256) in [-1, 1].
+            image: (1, 3, S, S) in [-1, 1].
         """
         return tuple(self.names(view)[0] for view in views_of(image, labels))
 
@@ -104,7 +105,8 @@ def views_of(image: Tensor, labels: Labels) -> list[Tensor]:
     """The whole picture, or of a pair the square around either object; (1, 3, h, w) each."""
     if labels.relation is None:
         return [image]
-    boxes = [pair_box(labels.relation, which) for which in (0, 1)]
+    scale = image.shape[-1] / RENDERED
+    boxes = [[round(edge * scale) for edge in pair_box(labels.relation, which)] for which in (0, 1)]
     return [image[..., top:bottom, left:right] for left, top, right, bottom in boxes]
 
 

@@ -12,6 +12,7 @@ from ldm.data.compose import clashes
 from ldm.data.glyphs import FONT_VARIABLE, cutout, emoji_font, tint
 from ldm.data.scenes import (
     COMMON_OBJECTS,
+    DEFAULT_OBJECTS,
     LEVELS,
     OBJECTS,
     SHAPES,
@@ -19,6 +20,7 @@ from ldm.data.scenes import (
     evaluation_prompts,
     examples,
     is_held_out,
+    pair_box,
     render,
     scene,
     written,
@@ -167,7 +169,8 @@ def test_captions_name_what_the_labels_say(level):
             assert says(text, names_of(labels, name)), (text, labels)
             assert color is None or says(text, COLOR_WORDS[color]), (text, labels)
         if labels.count > 1:
-            assert says(text, COUNT_WORDS[labels.count])
+            # people drop the article at the start: "pair of cats"
+            assert says(text, [word.removeprefix("a ") for word in COUNT_WORDS[labels.count]]), text
         if labels.size:
             assert says(text, SIZE_WORDS[labels.size])
         if labels.position:
@@ -287,6 +290,34 @@ def test_evaluation_prompts_are_fixed_plain_singles():
     for _, labels in prompts:
         assert (labels.count, labels.relation, labels.size, labels.position) == (1, None, None, None)
         assert is_held_out(labels.objects[0], labels.colors[0], labels.background)
+
+
+def test_evaluation_prompts_of_counts_and_pairs_never_show_what_training_saw():
+    for level, counts in (("to three", {2, 3}), ("to five", {4, 5}), ("pairs", {1})):
+        prompts = evaluation_prompts(40, DEFAULT_OBJECTS, level=level)
+        assert prompts[:10] == evaluation_prompts(10, DEFAULT_OBJECTS, level=level)
+        assert {labels.count for _, labels in prompts} == counts
+        for _, labels in prompts:
+            assert (labels.relation is not None) == (level == "pairs")
+            painted = zip(labels.objects, labels.colors, strict=True)
+            assert any(is_held_out(name, color, labels.background) for name, color in painted)
+
+
+def test_no_training_picture_shows_a_held_out_combination():
+    for level in LEVELS:
+        for index in range(150):
+            labels = render(5, index, level, DEFAULT_OBJECTS).labels
+            painted = zip(labels.objects, labels.colors, strict=True)
+            assert not any(is_held_out(name, color, labels.background) for name, color in painted)
+
+
+@pytest.mark.parametrize("relation", RELATIONS)
+def test_the_squares_of_a_pair_hold_one_object_each(relation):
+    labels = Labels(("apple", "dog"), (None, None), "blue", relation=relation)
+    mask = scene(labels, np.random.default_rng(3)).mask > 0
+    boxes = [pair_box(relation, which) for which in (0, 1)]
+    inside = [mask[top:bottom, left:right].sum() for left, top, right, bottom in boxes]
+    assert sum(inside) > 0.98 * mask.sum() and min(inside) > 2000
 
 
 def test_a_given_caption_is_kept_and_the_rng_words_the_others():
