@@ -1,11 +1,16 @@
 """The trainings known by name: `default`, the shipped model, and `small`, a proof of the same path."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..data.scenes import COMMON_OBJECTS, DEFAULT_OBJECTS
 from ..models.config import AutoencoderConfig, RecommendedSettings, ScheduleConfig, TextConfig, UNetConfig
+from ..models.vq import VQConfig
 from .autoencoder import AutoencoderTraining
+from .draft import DraftTraining
 from .latent import LatentTraining, Phase
+from .preview import PreviewTraining
+from .teacher import Teaching
+from .vq import VQTraining
 
 VOCABULARY_SIZE = 1880
 POSITIONS = 32
@@ -92,7 +97,7 @@ DEFAULT = Training(
             Phase(until=3900, shares=_MOSTLY_EASY, chunks=2),
             Phase(until=4300, shares=_MOSTLY_EASY, chunks=8),
             Phase(until=5300, shares=_MOSTLY_EASY, chunks=20),
-            Phase(until=9800, shares=_MOSTLY_MANY, chunks=24),
+            Phase(until=7200, shares=_MOSTLY_MANY, chunks=24),
         ),
         decay=0.2,
     ),
@@ -111,13 +116,27 @@ SMALL = Training(
         unet=_unet(64, 128),
         text=_text(128, 2),
         schedule=_SCHEDULE,
-        phases=(Phase(until=160, shares={"easy": 1.0}, chunks=1),),
+        phases=(Phase(until=240, shares={"easy": 1.0}, chunks=1),),
         batch=32,
         warmup=20,
         ema_decay=0.98,
     ),
     recommended=_RECOMMENDED,
     bpe_captions=6000,
+)
+
+PREVIEW = PreviewTraining(DEFAULT_OBJECTS, channels=(96, 96), blocks=(1, 3))
+
+DRAFT = DraftTraining(Teaching({"easy": 0.55, "free": 0.15, "many": 0.3}))
+
+VQ = VQTraining(
+    name="Default, VQ",
+    model=VQConfig(
+        replace(_AUTOENCODER, ch_mult=(1, 2, 4, 4), z_channels=8, embed_dim=8, double_z=False),
+        n_embed=4096,
+        legacy=False,
+    ),
+    objects=DEFAULT_OBJECTS,
 )
 
 TRAININGS: dict[str, Training] = {"default": DEFAULT, "small": SMALL}
