@@ -64,7 +64,7 @@ COUNT_WORDS: dict[int, tuple[str, ...]] = {
     4: ("four", "four", "4"),
     5: ("five", "five", "5"),
 }
-_PLACES: dict[str, tuple[str, ...]] = {
+PLACES: dict[str, tuple[str, ...]] = {
     "underwater": ("underwater", "underwater", "under the sea", "in the ocean", "in the sea", "under water"),
     "space": ("in space", "in space", "in outer space", "among the stars", "in the galaxy"),
     "room": ("in a room", "in a room", "at home", "indoors", "in a living room", "inside a house"),
@@ -78,18 +78,20 @@ _PLACES: dict[str, tuple[str, ...]] = {
     "mountains": ("in the mountains", "in front of mountains", "near the mountains", "by a mountain"),
     "city": ("in the city", "in a city", "in front of skyscrapers", "in town"),
 }
-_TIME_WORDS: dict[str, tuple[str, ...]] = {
+TIME_WORDS: dict[str, tuple[str, ...]] = {
     "day": ("", "", "", "by day", "under a blue sky", "on a sunny day"),
     "sunset": ("at sunset", "at sunset", "at dusk", "in the evening", "under an orange sky"),
     "night": ("at night", "at night", "under the stars", "by night", "in the moonlight"),
 }
-_PLAIN = ("on a {} background",) * 4 + (
+PLAIN_WORDS = ("on a {} background",) * 4 + (
     "on {color}", "on {color}", "against {color}", "against a {} background", "with a {} background",
     "in front of a {} wall", ", {color} background",
 )  # fmt: skip
-_GRADIENT = ("on {a_top} to {bottom} gradient", "on {a_top} and {bottom} gradient",
-             "with a gradient from {top} to {bottom}")  # fmt: skip
-_OPENINGS = ("",) * 22 + (
+GRADIENT_WORDS = (
+    "on {a_top} to {bottom} gradient", "on {a_top} and {bottom} gradient",
+    "with a gradient from {top} to {bottom}",
+)  # fmt: skip
+OPENINGS = ("",) * 22 + (
     "a picture of ", "a picture of ", "an image of ", "a photo of ", "a drawing of ", "an illustration of ",
     "an emoji of ", "there is ",
 )  # fmt: skip
@@ -138,18 +140,18 @@ def background_words(background: str, rng: np.random.Generator) -> str:
     """Words for a background, to follow a noun: "on a blue background", "on the beach at night"."""
     if background in COLORS:
         word = _pick(rng, COLOR_WORDS[background])
-        return _pick(rng, _PLAIN).replace("a {}", article(word)).format(color=word)
+        return _pick(rng, PLAIN_WORDS).replace("a {}", article(word)).format(color=word)
     if background in GRADIENTS:
         top, bottom = background.split(" to ")
-        return _pick(rng, _GRADIENT).format(a_top=article(top), top=top, bottom=bottom)
+        return _pick(rng, GRADIENT_WORDS).format(a_top=article(top), top=top, bottom=bottom)
     place, _, time = background.partition(" ")
-    return f"{_pick(rng, _PLACES[place])} {_pick(rng, _TIME_WORDS[time]) if time else ''}".strip()
+    return f"{_pick(rng, PLACES[place])} {_pick(rng, TIME_WORDS[time]) if time else ''}".strip()
 
 
 def caption(labels: Labels, rng: np.random.Generator) -> str:
     """A sentence for labels; another `rng` gives another wording."""
     nouns = _nouns(labels, rng)
-    opening = _pick(rng, _OPENINGS)
+    opening = _pick(rng, OPENINGS)
     if opening == "there is " and not nouns.startswith(("a ", "an ")):
         opening = ""
     place = f" {_pick(rng, POSITION_WORDS[labels.position])}" if labels.position else ""

@@ -177,6 +177,10 @@ class ModelConfig:
         prediction_type: "eps", "v" or "x0".
         latent_scaling_factor: makes latents unit variance.
         vocabulary: kind of word -> words the model learned; empty for models that know "everything".
+        synonyms: another wording of a word in `vocabulary` -> that word.
+        plurals: name of a thing -> its plural, of things that were ever counted.
+        words: every word that training captions hold, and names of several words ("ice cream") whose parts
+            never stood alone; lower case.  Empty: nothing is known about what the model does not know.
         examples: prompts worth clicking.
         training: how it was made: config, curve, commands; for people, free of structure.
     """
@@ -190,6 +194,9 @@ class ModelConfig:
     latent_scaling_factor: float = 0.18215
     recommended: RecommendedSettings = field(default_factory=RecommendedSettings)
     vocabulary: dict[str, list[str]] = field(default_factory=dict)
+    synonyms: dict[str, str] = field(default_factory=dict)
+    plurals: dict[str, str] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
 
@@ -215,10 +222,15 @@ class ModelConfig:
         Raises:
             CheckpointError: a field this version does not know, so nothing of a model is silently dropped.
         """
-        return _build(cls, values)
+        return build_record(cls, values)
 
 
-def _build(cls: type, values: dict[str, Any]) -> Any:  # noqa: ANN401 - one of several records
+def build_record(cls: type, values: dict[str, Any]) -> Any:  # noqa: ANN401 - one of several records
+    """A record of class `cls` from plain JSON types, records inside it included.
+
+    Raises:
+        CheckpointError: a field the class does not know.
+    """
     hints = get_type_hints(cls)
     known = {f.name for f in fields(cls)}
     unknown = sorted(set(values) - known)
@@ -229,7 +241,7 @@ def _build(cls: type, values: dict[str, Any]) -> Any:  # noqa: ANN401 - one of s
     made: dict[str, Any] = {}
     for key, value in values.items():
         if is_dataclass(hints[key]):
-            made[key] = _build(hints[key], value)
+            made[key] = build_record(hints[key], value)
         else:
             made[key] = tuple(value) if isinstance(value, list) else value
     return cls(**made)

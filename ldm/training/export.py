@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoints import save
-from ..data.scenes import examples
+from ..data.lexicon import lexicon
 from ..latent_diffusion import LatentDiffusion
 from ..models.config import ModelConfig
 from ..models.tokenizer import Tokenizer
+from ..words import unknown_words
 from .basis import Basis
 from .config import Training
 from .state import load_state
@@ -32,30 +33,13 @@ EXAMPLES = (
     "a blue elephant on an orange background",
     "a sunflower in a meadow by day",
 )
-BACKGROUND_WORDS = (
-    "on the grass",
-    "on the beach",
-    "in the desert",
-    "on the road",
-    "in the snow",
-    "in the forest",
-    "in the mountains",
-    "in the city",
-    "in the sky",
-    "in space",
-    "in a room",
-    "underwater",
-)
 
 
 def model_config(training: Training, record: dict[str, Any] | None = None) -> ModelConfig:
     """The config that goes into the file."""
-    kinds = examples()
-    known = {
-        kind: [w for w in words if w in training.objects] for kind, words in kinds.items() if kind != "color"
-    }
-    vocabulary = {kind: words for kind, words in known.items() if words}
-    vocabulary |= {"color": kinds["color"], "background": list(BACKGROUND_WORDS)}
+    levels = {level for phase in training.latent.phases for level in phase.shares}
+    known = lexicon(training.objects, levels)
+    said = ModelConfig(words=known.words)
     return ModelConfig(
         name=f"Latent Darkroom {training.name}",
         unet=training.latent.unet,
@@ -65,8 +49,11 @@ def model_config(training: Training, record: dict[str, Any] | None = None) -> Mo
         prediction_type="v",
         latent_scaling_factor=1.0,
         recommended=training.recommended,
-        vocabulary=vocabulary,
-        examples=EXAMPLES,
+        vocabulary=known.vocabulary,
+        synonyms=known.synonyms,
+        plurals=known.plurals,
+        words=known.words,
+        examples=tuple(text for text in EXAMPLES if not unknown_words(text, said)),
         training=record or {},
     )
 

@@ -11,6 +11,7 @@ from ..diffusion.samplers import DEFAULT_ETA, SAMPLERS, USES_ETA
 from ..diffusion.schedule import FINAL_SIGMAS, SPACINGS
 from ..latent_diffusion import LatentDiffusion
 from ..settings import LIMITS, MAX_PROMPT, Settings
+from .unknown import name_unknown
 
 COMMON_STEPS = 60  # the slider's end; a restored picture may ask for more
 
@@ -59,27 +60,28 @@ class Controls:
 
 
 def prompts(model: LatentDiffusion) -> dict[str, Any]:
-    """Prompt and negative prompt."""
+    """Prompt and negative prompt, each with the line that names its unknown words."""
     examples = model.config.examples
-    return {
-        "prompt": gr.Textbox(
-            label="Prompt",
-            placeholder=examples[0] if examples else "What to draw",
-            lines=1,
-            max_lines=5,
-            max_length=MAX_PROMPT,
-            elem_id="prompt",
-            autofocus=True,
-        ),
-        "negative_prompt": gr.Textbox(
-            label="Negative prompt",
-            placeholder="What to stay away from",
-            lines=1,
-            max_lines=3,
-            max_length=MAX_PROMPT,
-            elem_id="negative_prompt",
-        ),
-    }
+    prompt = gr.Textbox(
+        label="Prompt",
+        placeholder=examples[0] if examples else "What to draw",
+        lines=1,
+        max_lines=5,
+        max_length=MAX_PROMPT,
+        elem_id="prompt",
+        autofocus=True,
+    )
+    name_unknown(prompt, model.config)
+    negative_prompt = gr.Textbox(
+        label="Negative prompt",
+        placeholder="What to stay away from",
+        lines=1,
+        max_lines=3,
+        max_length=MAX_PROMPT,
+        elem_id="negative_prompt",
+    )
+    name_unknown(negative_prompt, model.config, "In the negative prompt")
+    return {"prompt": prompt, "negative_prompt": negative_prompt}
 
 
 def settings(model: LatentDiffusion, given: dict[str, Any]) -> Controls:

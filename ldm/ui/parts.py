@@ -9,11 +9,12 @@ import gradio as gr
 from .theme import ASSETS, asset
 
 
-def part(name: str, value: object = None) -> gr.HTML:
-    """The component of that name, with `elem_id` "ld-name".
+def part(name: str, value: object = None, elem_id: str | None = None) -> gr.HTML:
+    """The component of that name.
 
     Args:
         value: JSON; a `FileData` in it is served to the page.
+        elem_id: "ld-name" if not given; another one where the page has the part twice.
     """
     style = ASSETS / f"{name}.css"
     return gr.HTML(
@@ -22,5 +23,5 @@ def part(name: str, value: object = None) -> gr.HTML:
         css_template=asset(f"{name}.css") if style.exists() else "",
         js_on_load=asset(f"{name}.js"),
         apply_default_css=False,
-        elem_id=f"ld-{name}",
+        elem_id=elem_id or f"ld-{name}",
     )

@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 
 # before gradio is imported, as app.py does
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -23,16 +24,21 @@ TINY = ModelConfig(
     text=TextConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2),
     recommended=RecommendedSettings(steps=3, cfg_scale=3.0, cfg_rescale=0.7, width=64, height=64),
     vocabulary={"fruit": ["apple", "pear"], "animal": ["dog"], "color": ["red", "blue"]},
+    plurals={"apple": "apples", "dog": "dogs"},
+    words=("a", "an", "apple", "apples", "background", "blue", "dog", "dogs", "on", "pear", "red"),
     examples=("a red apple", "a blue dog"),
 )  # fmt: skip
+QUICK = RecommendedSettings(steps=4, sampler="euler", cfg_scale=1.0, cfg_rescale=0.0, width=64, height=64)
+DRAFT = replace(TINY, name="tiny draft", recommended=QUICK)
 
 
 @pytest.fixture(scope="session")
 def tiny_file(tmp_path_factory):
-    """A checkpoint of random weights."""
+    """A checkpoint of random weights, and a draft beside it of others."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    checkpoints.save(LatentDiffusion(TINY, Tokenizer.clip()), path)
+    for name, config in (("tiny", TINY), ("tiny-draft", DRAFT)):
+        checkpoints.save(LatentDiffusion(config, Tokenizer.clip()), path.with_stem(name))
     return path
 
 

@@ -12,7 +12,8 @@ def test_a_template_is_never_filled_in_by_gradio(name):
     for kind in ("html", "css"):
         path = ASSETS / f"{name}.{kind}"
         if path.exists():
-            assert not re.search(r"\$\{|\{\{|@children", path.read_text())
+            # gradio makes a template string of it, where a backslash begins an escape
+            assert not re.search(r"\$\{|\{\{|@children|\\|`", path.read_text())
 
 
 @pytest.mark.parametrize("name", PARTS)

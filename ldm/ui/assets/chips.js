@@ -1,17 +1,21 @@
 const SHOWN = 6;
-const { examples, vocabulary } = props.value;
-const button = (text, event) => {
+const { examples, vocabulary, summary } = props.value;
+const button = (text, event, kind) => {
   const made = document.createElement('button');
   made.type = 'button';
   made.textContent = text;
-  made.addEventListener('click', () => trigger(event, { text }));
+  made.addEventListener('click', () => trigger(event, { text, kind }));
   return made;
 };
-const group = (name, words, event) => {
-  const made = document.createElement('section'), title = document.createElement('h3'), row = document.createElement('div');
-  title.textContent = name;
+const group = (kind, words, event) => {
+  const made = document.createElement('details'), title = document.createElement('summary');
+  const count = document.createElement('span'), row = document.createElement('div');
+  count.textContent = words.length;
+  title.append(kind[0].toUpperCase() + kind.slice(1), ' ', count);
   row.className = 'words';
-  row.append(...words.map((text) => button(text, event)));
+  row.setAttribute('role', 'group');
+  row.setAttribute('aria-label', kind);
+  row.append(...words.map((text) => button(text, event, kind)));
   made.append(title, row);
   return made;
 };
@@ -19,11 +23,8 @@ element.querySelector('.examples').replaceChildren(...examples.slice(0, SHOWN).m
 const kinds = Object.entries(vocabulary).filter(([, words]) => words.length);
 const rest = examples.slice(SHOWN);
 const groups = kinds.map(([kind, words]) => group(kind, words, 'word'));
-if (rest.length) groups.unshift(group('more examples', rest, 'example'));
-if (kinds.length) {
-  const hint = document.createElement('p');
-  hint.textContent = 'It has learned these words and no others. A click puts one into the prompt.';
-  groups.unshift(hint);
-}
-element.querySelector('details').hidden = groups.length === 0;
+if (rest.length) groups.push(group('more examples', rest, 'example'));
+element.querySelector('.all > summary > span').textContent = summary;
+element.querySelector('.all > p').textContent = kinds.length ? 'It has learned these, other words for them, and nothing else. A click puts one into the prompt.' : '';
+element.querySelector('.all').hidden = groups.length === 0;
 element.querySelector('.kinds').replaceChildren(...groups);
