@@ -5,6 +5,7 @@ Tensors in, floats out.  Knows nothing about files, networks or the rest of the 
 
 import math
 
+import torch
 from torch import Tensor
 
 WINDOW = 11  # SSIM's Gaussian window
@@ -67,6 +68,18 @@ def latent_statistics(latents: Tensor) -> dict[str, list[float]]:
         "min": rows.amin(1).tolist(),
         "max": rows.amax(1).tolist(),
     }
+
+
+def perplexity(indices: Tensor) -> float:
+    """How many choices, all made equally often, tell as much as these: `exp(-sum(p * log(p)))`.
+
+    Args:
+        indices: int64 of any shape, at least one; p is the share of each value.
+
+    Source: van den Oord et al. 2017 (arXiv:1711.00937), as its authors' program reports codebooks.
+    """
+    shares = indices.flatten().unique(return_counts=True)[1].double() / indices.numel()
+    return float(torch.exp(-(shares * shares.log()).sum()))
 
 
 def _double(x: Tensor) -> Tensor:

@@ -9,10 +9,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .checkpoints.first_stage import load_first_stage
 from .errors import SettingsError, check_choice
+from .first_stage import FirstStage
 from .images import fit_multiple, to_images, to_rgb, to_tensor
 from .latent_diffusion import LatentDiffusion
-from .metrics import latent_statistics, mae, psnr, ssim
+from .metrics import latent_statistics, mae, perplexity, psnr, ssim
 from .settings import LIMITS
 from .writing import write_tensors
 
@@ -22,15 +24,45 @@ SIDE_LIMITS = (16, 4096)
 
 
 @dataclass(frozen=True, eq=False)
+class Codes:
+    """Which codes of a codebook a picture took.
+
+    Attributes:
+        indices: (H, W) int64, one for each latent; covers the padding too.
+        total: codes in the codebook.
+        used: how many different ones the picture took.
+        perplexity: how many codes, all taken equally often, would tell as much; 1 to `used`.
+    """
+
+    indices: Tensor
+    total: int
+    used: int
+    perplexity: float
+
+    @property
+    def bits_per_code(self) -> int:
+        """What it takes to name one code of all."""
+        return (self.total - 1).bit_length()
+
+    @property
+    def bits(self) -> int:
+        """What it takes to name the code of every latent: the whole picture."""
+        return self.indices.numel() * self.bits_per_code
+
+
+@dataclass(frozen=True, eq=False)
 class RoundTrip:
     """One round trip, on the CPU.
 
     Attributes:
+        name: of the model or the first stage that made it, for people.
+        latent_scaling_factor: its own; latents divided by it are on the autoencoder's scale.
         original: the picture that went in, scaled down or cropped where `note` says so, without padding.
         reconstruction: what came back, of the same size, rounded to 8 bits.
         latents: (1, C, H, W) what was decoded, of unit variance; covers the padding too.
         mean, std: (1, C, H, W) what the encoder says about each latent value, on the same scale; std is how
-            unsure it is.
+            unsure it is.  Of a VQ first stage the mean is what came before the nearest code, and std is None.
+        codes: which codes the latents are; None where there is no codebook.
         note: what was done to fit the picture, in sentences; empty if nothing.
         psnr, ssim: of the reconstruction against the original at 8 bits, padding cut off; psnr is infinite
             for equal pictures.
@@ -39,11 +71,14 @@ class RoundTrip:
         statistics: columns channel, mean, std, min, max of the latents, one row per channel.
     """
 
+    name: str
+    latent_scaling_factor: float
     original: Image.Image
     reconstruction: Image.Image
     latents: Tensor
     mean: Tensor
-    std: Tensor
+    std: Tensor | None
+    codes: Codes | None
     note: str
     psnr: float
     ssim: float
@@ -52,9 +87,20 @@ class RoundTrip:
     statistics: dict[str, list[float]]
 
 
+@dataclass(frozen=True, eq=False)
+class _Passage:
+    """What happened between the pixels that went in and those that came out."""
+
+    decoded: Tensor
+    latents: Tensor
+    mean: Tensor
+    std: Tensor | None = None
+    codes: Codes | None = None
+
+
 @torch.no_grad()
 def roundtrip(
-    model: LatentDiffusion,
+    model: LatentDiffusion | FirstStage,
     image: Image.Image,
     *,
     policy: str = "pad",
@@ -67,47 +113,97 @@ def roundtrip(
     Args:
         policy: what to do with sides that are no multiple of the downsampling factor: "pad" repeats the edge
             and cuts it off again afterwards, "crop" cuts the centre out.
-        sample: decode a sample of what the encoder says instead of its mean.
+        sample: decode a sample of what the encoder says instead of its mean; a VQ first stage has none.
         seed: of that sample.
         max_side: pixels; a picture with a longer side is scaled down.
 
     Raises:
-        SettingsError: unknown policy, or max_side out of range.
+        SettingsError: unknown policy, max_side out of range, or a sample of a VQ first stage.
     """
-    check_choice("policy", policy, POLICIES)
-    if isinstance(seed, bool) or not 0 <= seed <= LIMITS["seed"][1]:
-        raise SettingsError(f"seed must be between 0 and {LIMITS['seed'][1]:.0f}, got {seed}.")
-    low, high = SIDE_LIMITS
-    if not low <= max_side <= high:
-        raise SettingsError(f"max_side must be between {low} and {high}, got {max_side}.")
-    factor = model.config.autoencoder.downsampling_factor
+    _check(model, policy, sample, seed, max_side)
+    factor = model.downsampling_factor
     scaled, scale_note = _scaled_down(to_rgb(image), max_side)
     fitted = fit_multiple(scaled, factor, policy)
     images = to_tensor([fitted]).to(model.device)
 
     start = time.perf_counter()
-    posterior = model.first_stage_model.encode(images)
-    noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(seed))
-    z = posterior.sample(noise) if sample else posterior.mode()
-    latents = z * model.latent_scaling_factor
-    decoded = model.autoencoder_decode(latents).float().cpu()
+    if isinstance(model, FirstStage):
+        passage = _by_codes(model, images)
+    else:
+        passage = _by_distribution(model, images, seed if sample else None)
+    decoded = passage.decoded.float().cpu()
     seconds = time.perf_counter() - start
 
     original, reconstruction = _without_padding(scaled, fitted, to_images(decoded)[0])
     before, after = (to_tensor([picture]) for picture in (original, reconstruction))
     return RoundTrip(
+        name=model.name,
+        latent_scaling_factor=model.latent_scaling_factor,
         original=original,
         reconstruction=reconstruction,
-        latents=latents.cpu(),
-        mean=(posterior.mean * model.latent_scaling_factor).cpu(),
-        std=(posterior.std * model.latent_scaling_factor).cpu(),
+        latents=passage.latents.cpu(),
+        mean=passage.mean.cpu(),
+        std=None if passage.std is None else passage.std.cpu(),
+        codes=passage.codes,
         note=" ".join(note for note in (scale_note, _fit_note(scaled, fitted, factor)) if note),
         psnr=psnr(before, after),
         ssim=ssim(before, after),
         mae=mae(before, after) * 127.5,
         seconds=seconds,
-        statistics=latent_statistics(latents),
+        statistics=latent_statistics(passage.latents),
     )
+
+
+def _check(model: LatentDiffusion | FirstStage, policy: str, sample: bool, seed: int, max_side: int) -> None:
+    check_choice("policy", policy, POLICIES)
+    if sample and isinstance(model, FirstStage):
+        raise SettingsError(
+            f"sample must be False for {model.name}: a VQ first stage names codes, it gives no distribution."
+        )
+    if isinstance(seed, bool) or not 0 <= seed <= LIMITS["seed"][1]:
+        raise SettingsError(f"seed must be between 0 and {LIMITS['seed'][1]:.0f}, got {seed}.")
+    low, high = SIDE_LIMITS
+    if not low <= max_side <= high:
+        raise SettingsError(f"max_side must be between {low} and {high}, got {max_side}.")
+
+
+def roundtrip_with(
+    model: LatentDiffusion,
+    first_stage: Path | None,
+    image: Image.Image,
+    *,
+    policy: str = "pad",
+    sample: bool = False,
+    seed: int = 0,
+) -> RoundTrip:
+    """A round trip by the first stage in a file, on the model's device; by the model's own if there is none.
+
+    Raises:
+        CheckpointError: the file is no first stage.
+        SettingsError: as `roundtrip`.
+    """
+    by = model if first_stage is None else load_first_stage(first_stage, model.device)
+    return roundtrip(by, image, policy=policy, sample=sample, seed=seed)
+
+
+def _by_distribution(model: LatentDiffusion, images: Tensor, seed: int | None) -> _Passage:
+    """By the mean of the posterior, or by the draw from it that `seed` makes."""
+    posterior, scale = model.first_stage_model.encode(images), model.latent_scaling_factor
+    z = posterior.mode()
+    if seed is not None:
+        noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(seed))
+        z = posterior.sample(noise)
+    latents = z * scale
+    return _Passage(model.autoencoder_decode(latents), latents, posterior.mean * scale, posterior.std * scale)
+
+
+def _by_codes(stage: FirstStage, images: Tensor) -> _Passage:
+    """By the nearest codes."""
+    z = stage.autoencoder_encode(images)
+    found = stage.quantise(z)
+    indices = found.indices[0].cpu()  # (H, W)
+    codes = Codes(indices, stage.n_embed, len(indices.unique()), perplexity(indices))
+    return _Passage(stage.autoencoder_decode(found.latents), found.latents, z, codes=codes)
 
 
 def save_latents(latents: Tensor, path: str | Path, model_name: str, factor: float) -> None:

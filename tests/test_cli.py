@@ -7,7 +7,8 @@ from PIL import Image
 from ldm import png, run_file
 from ldm.__main__ import main
 from ldm.checkpoints import save
-from tests.conftest import tiny_model
+from ldm.checkpoints.first_stage import save_first_stage
+from tests.conftest import tiny_first_stage, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,15 @@ def test_generate_writes_a_picture_for_each_seed_and_overwrites_none(capsys, wei
     assert (settings.cfg_scale, settings.width, name) == (3.0, 32, "tiny")  # the model's own values
 
 
+def test_generate_names_words_that_the_model_never_saw(capsys, tmp_path):
+    save(tiny_model(words=("a", "red", "circle")), tmp_path / "x.safetensors")
+    asked = ["--weights", str(tmp_path / "x.safetensors"), "--steps", "1", "--out", str(tmp_path)]
+    _, out, err = run(capsys, "generate", "a red circel", *asked)
+    said = '"circel" is not among the words this model learned; the nearest it knows: circle.'
+    assert err.splitlines()[0] == f"note: {said}" and len(out.split()) == 1
+    assert "note" not in run(capsys, "generate", "a red circle", *asked)[2]
+
+
 def test_generate_writes_a_run_file(capsys, weights, tmp_path):
     path = tmp_path / "run.safetensors"
     code, _, _ = run(
@@ -53,6 +63,37 @@ def test_roundtrip_says_what_it_did_to_the_picture(capsys, weights, tmp_path):
     )
     assert code == 0 and "PSNR" in out and "30 x 22" in out
     assert Image.open(out_path).size == (30, 22)
+
+
+@pytest.fixture(scope="module")
+def first_stage(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "tiny-vq.safetensors"
+    save_first_stage(tiny_first_stage(), path)
+    return str(path)
+
+
+def test_roundtrip_by_a_first_stage_alone_counts_its_codes(capsys, first_stage, tmp_path):
+    Image.linear_gradient("L").resize((30, 22)).save(tmp_path / "photo.png")
+    given = ["roundtrip", str(tmp_path / "photo.png"), "--weights", first_stage, "--device", "cpu"]
+    code, out, _ = run(capsys, *given, "--out", str(tmp_path / "back.png"))
+    assert code == 0 and "PSNR" in out
+    assert " of 32 codes, perplexity " in out and ", 240 bits (5 for each of 48 latents)\n" in out
+    code, _, err = run(capsys, *given, "--sample")
+    assert code == 2 and err == (
+        "ldm: sample must be False for tiny VQ: a VQ first stage names codes, it gives no distribution.\n"
+    )
+
+
+def test_inspect_says_that_a_first_stage_is_one(capsys, first_stage):
+    code, out, _ = run(capsys, "inspect", first_stage)
+    assert code == 0 and out.startswith("a first stage alone, a VQ autoencoder: for round trips\n{")
+    assert json.loads(out[out.index("{") : out.rindex("}") + 1])["vq"]["n_embed"] == 32
+    assert "codebook" in out and out.count("parameters") == 3
+
+
+def test_a_first_stage_alone_cannot_draw(capsys, first_stage):
+    code, _, err = run(capsys, "generate", "x", "--weights", first_stage)
+    assert code == 2 and err.startswith("ldm: tiny-vq.safetensors is a first stage alone, a VQ autoencoder: ")
 
 
 def test_inspect_prints_the_config_and_the_sizes(capsys, weights):
@@ -92,7 +133,8 @@ def test_a_missing_checkpoint_and_an_unknown_config_are_sentences(capsys, tmp_pa
     assert code == 2 and err.startswith("ldm: There is no checkpoint ") and err.count("\n") == 1
     code, _, err = run(capsys, "train", "--config", "defualt")
     assert code == 2 and err == (
-        "ldm: Unknown config 'defualt'. Did you mean 'default'? Choose one of: default, small.\n"
+        "ldm: Unknown config 'defualt'. Did you mean 'default'? "
+        "Choose one of: default, small, preview, draft, vq, judge.\n"
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ldm.metrics import latent_statistics, mae, mse, psnr, ssim
+from ldm.metrics import latent_statistics, mae, mse, perplexity, psnr, ssim
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +106,11 @@ def test_latent_statistics_are_per_channel_over_batch_and_positions():
         "min": [0.0, 0.0, -8.0],
         "max": [0.0, 4.0, 0.0],
     }
+
+
+def test_perplexity_counts_choices_that_are_made_equally_often():
+    assert perplexity(torch.full((4, 5), 7)) == pytest.approx(1.0)
+    assert perplexity(torch.arange(12).view(3, 4)) == pytest.approx(12.0)
+    shares = [0.5, 0.25, 0.25]
+    expected = math.exp(-sum(p * math.log(p) for p in shares))
+    assert perplexity(torch.tensor([3, 3, 0, 9])) == pytest.approx(expected)

@@ -9,13 +9,15 @@ from PIL import Image
 from safetensors import safe_open
 from torch import nn
 
-from ldm.errors import LdmError, SettingsError
-from ldm.images import to_tensor
-from ldm.metrics import psnr, ssim
+from ldm.checkpoints.first_stage import save_first_stage
+from ldm.errors import CheckpointError, LdmError, SettingsError
+from ldm.images import to_images, to_tensor
+from ldm.metrics import perplexity, psnr, ssim
 from ldm.models.autoencoder import DiagonalGaussian
-from ldm.roundtrip import roundtrip, save_latents
+from ldm.roundtrip import Codes, roundtrip, roundtrip_with, save_latents
 
 from .checkpoints.models import default_config, random_model
+from .conftest import tiny_first_stage
 from .traces import grey_ramp, with_a_small_disk
 
 FACTOR, SCALE = 4, 0.5
@@ -50,10 +52,11 @@ class Coarse(Exact):
 def model(autoencoder):
     """The part of a LatentDiffusion that a round trip uses."""
     return SimpleNamespace(
+        name="formula",
+        downsampling_factor=FACTOR,
         first_stage_model=autoencoder,
         latent_scaling_factor=SCALE,
         device=torch.device("cpu"),
-        config=SimpleNamespace(autoencoder=SimpleNamespace(downsampling_factor=FACTOR)),
         autoencoder_decode=lambda z: autoencoder.decode(z / SCALE),
     )
 
@@ -182,6 +185,56 @@ def test_a_real_model_makes_the_trip(photo):
     assert torch.equal(trip.latents, latents)
     assert trip.reconstruction.size == photo.size
     assert not trip.latents.requires_grad
+    assert (trip.name, trip.latent_scaling_factor, trip.codes) == (
+        real.name,
+        real.latent_scaling_factor,
+        None,
+    )
+
+
+def test_a_vq_first_stage_makes_the_trip_by_codes(photo):
+    stage = tiny_first_stage()
+    trip = roundtrip(stage, photo)
+    fitted = Image.fromarray(np.pad(np.asarray(photo), ((0, 2), (0, 3), (0, 0)), mode="edge"))
+    z = stage.autoencoder_encode(to_tensor([fitted]))
+    assert torch.equal(trip.mean, z)
+    assert trip.std is None
+    assert (trip.name, trip.latent_scaling_factor) == ("tiny VQ", 2.5)
+    codes = trip.codes
+    assert codes.indices.shape == (6, 10)
+    assert torch.equal(stage.codes(codes.indices[None]), trip.latents)
+    assert torch.equal(codes.indices[None], stage.quantise(z).indices)
+    assert (codes.total, codes.used) == (32, len(set(codes.indices.flatten().tolist())))
+    assert 1 <= codes.perplexity <= codes.used
+    assert codes.perplexity == perplexity(codes.indices)
+    assert (codes.bits_per_code, codes.bits) == (5, 60 * 5)
+    pixels = to_images(stage.autoencoder_decode(trip.latents))[0].crop((0, 0, 37, 22))
+    assert trip.reconstruction.tobytes() == pixels.tobytes()
+    assert trip.psnr == psnr(to_tensor([photo]), to_tensor([pixels]))
+
+
+@pytest.mark.parametrize(("total", "bits"), [(1, 0), (2, 1), (3, 2), (1000, 10), (1024, 10), (1025, 11)])
+def test_a_code_takes_as_many_bits_as_name_them_all(total, bits):
+    assert Codes(torch.zeros(2, 3, dtype=torch.int64), total, 1, 1.0).bits == 6 * bits
+
+
+def test_a_vq_first_stage_has_no_sample(photo):
+    with pytest.raises(SettingsError) as error:
+        roundtrip(tiny_first_stage(), photo, sample=True)
+    assert str(error.value) == (
+        "sample must be False for tiny VQ: a VQ first stage names codes, it gives no distribution."
+    )
+
+
+def test_a_first_stage_in_a_file_stands_in_for_the_model_s_own(photo, tmp_path):
+    stage, own = tiny_first_stage(), model(Exact())
+    save_first_stage(stage, tmp_path / "vq.safetensors")
+    assert roundtrip_with(own, None, photo).psnr == math.inf
+    trip = roundtrip_with(own, tmp_path / "vq.safetensors", photo, policy="crop")
+    assert (trip.name, trip.original.size, tuple(trip.codes.indices.shape)) == ("tiny VQ", (36, 20), (5, 9))
+    with pytest.raises(CheckpointError) as error:
+        roundtrip_with(own, tmp_path / "none.safetensors", photo)
+    assert str(error.value) == f"There is no file {tmp_path / 'none.safetensors'}."
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,10 @@ def _level(config: AutoencoderConfig, channels: int, level: int, count: int) -> 
 
 
 class Encoder(nn.Module):
-    """Pictures (B, 3, f*H, f*W) to moments (B, 2 z_channels, H, W)."""
+    """Pictures (B, 3, f*H, f*W) to moments (B, 2 z_channels, H, W), half as many without `double_z`.
+
+    Levels are counted from 0, the pictures' own size.
+    """
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
@@ -179,16 +182,28 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, f*H, f*W) in [-1, 1] -> (B, 2 z_channels, H, W)."""
+        last = len(self.down) - 1
+        return self.inner(self.outer(x, last), last)
+
+    def outer(self, x: Tensor, level: int) -> Tensor:
+        """(B, 3, h, w) -> (B, C_level, h / 2**level, w / 2**level), features before they are halved."""
         h = self.conv_in(x)
-        for stage in self.down:
-            h = stage(h)
-            if hasattr(stage, "downsample"):
-                h = cast(nn.Module, stage.downsample)(h)
+        for i in range(level + 1):
+            h = self.down[i](h if i == 0 else self._halved(h, i - 1))
+        return h
+
+    def inner(self, h: Tensor, level: int) -> Tensor:
+        """What follows `outer`: a level's features -> (B, 2 z_channels, H, W)."""
+        for i in range(level + 1, len(self.down)):
+            h = self.down[i](self._halved(h, i - 1))
         return self.conv_out(F.silu(self.norm_out(self.mid(h))))
+
+    def _halved(self, h: Tensor, level: int) -> Tensor:
+        return cast(nn.Module, self.down[level].downsample)(h)
 
 
 class Decoder(nn.Module):
-    """Inner latents (B, z_channels, H, W) to pictures (B, 3, f*H, f*W)."""
+    """Inner latents (B, z_channels, H, W) to pictures (B, 3, f*H, f*W); levels as `Encoder` counts them."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
@@ -208,12 +223,24 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, z_channels, H, W) -> (B, 3, f*H, f*W), about [-1, 1]."""
+        return self.outer(self.inner(z, 0), 0)
+
+    def inner(self, z: Tensor, level: int) -> Tensor:
+        """(B, z_channels, H, W) -> (B, C_level, h / 2**level, w / 2**level), before they are doubled."""
+        last = len(self.up) - 1
         h = self.mid(self.conv_in(z))
-        for stage in reversed(self.up):
-            h = stage(h)
-            if hasattr(stage, "upsample"):
-                h = cast(nn.Module, stage.upsample)(h)
+        for i in range(last, level - 1, -1):
+            h = self.up[i](h if i == last else self._doubled(h, i + 1))
+        return h
+
+    def outer(self, h: Tensor, level: int) -> Tensor:
+        """What follows `inner`: a level's features -> (B, 3, h, w)."""
+        for i in range(level - 1, -1, -1):
+            h = self.up[i](self._doubled(h, i + 1))
         return self.conv_out(F.silu(self.norm_out(h)))
+
+    def _doubled(self, h: Tensor, level: int) -> Tensor:
+        return cast(nn.Module, self.up[level].upsample)(h)
 
 
 class AutoencoderKL(nn.Module):

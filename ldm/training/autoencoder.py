@@ -124,18 +124,26 @@ def train_part(
         yield TrainStep(part, step, step * config.crops, float(loss.detach()), norm, speed)
 
 
-def _crops(config: AutoencoderTraining, step: int) -> Tensor:
-    """(crops, 3, crop, crop): four of each fresh picture, on the grid of latents."""
-    count = max(1, config.crops // 4)
-    images = pictures(TRAIN_SEED, step * count, count, config.objects)
-    generator = generator_for(config.seed, step)
-    f = config.model.downsampling_factor
-    places = (images.shape[-1] - config.crop) // f + 1
+def crops(objects: tuple[str, ...], count: int, side: int, multiple: int, *, seed: int, step: int) -> Tensor:
+    """(count, 3, side, side) in [-1, 1]: four of each fresh picture, on the grid of latents.
+
+    Args:
+        multiple: pixels of that grid, f.
+    """
+    fresh = max(1, count // 4)
+    images = pictures(TRAIN_SEED, step * fresh, fresh, objects)
+    generator = generator_for(seed, step)
+    places = (images.shape[-1] - side) // multiple + 1
     found = []
-    for i in range(config.crops):
-        y, x = (int(v) * f for v in torch.randint(places, (2,), generator=generator))
-        found.append(images[i % count, :, y : y + config.crop, x : x + config.crop])
+    for i in range(count):
+        y, x = (int(v) * multiple for v in torch.randint(places, (2,), generator=generator))
+        found.append(images[i % fresh, :, y : y + side, x : x + side])
     return torch.stack(found)
+
+
+def _crops(config: AutoencoderTraining, step: int) -> Tensor:
+    f = config.model.downsampling_factor
+    return crops(config.objects, config.crops, config.crop, f, seed=config.seed, step=step)
 
 
 def _decoder_loss(
@@ -147,10 +155,10 @@ def _decoder_loss(
     z = z + noise * config.noise * torch.rand((len(z), 1, 1, 1), generator=generator)
     z, images = z.to(_place(net)), images.to(_place(net))
     out = net.decoder(net.post_quant_conv(z.bfloat16().to(memory_format=torch.channels_last))).float()
-    return (out - images).abs().mean() + 0.5 * F.mse_loss(out, images) + 0.5 * _edges(out - images)
+    return (out - images).abs().mean() + 0.5 * F.mse_loss(out, images) + 0.5 * edges(out - images)
 
 
-def _edges(difference: Tensor) -> Tensor:
+def edges(difference: Tensor) -> Tensor:
     """Mean absolute gradient, over both directions."""
     return difference.diff(dim=2).abs().mean() + difference.diff(dim=3).abs().mean()
 

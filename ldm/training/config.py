@@ -127,7 +127,7 @@ SMALL = Training(
 
 PREVIEW = PreviewTraining(DEFAULT_OBJECTS, channels=(96, 96), blocks=(1, 3))
 
-DRAFT = DraftTraining(Teaching({"easy": 0.55, "free": 0.15, "many": 0.3}))
+DRAFT = DraftTraining(Teaching({"easy": 0.4, "free": 0.15, "many": 0.45}))
 
 VQ = VQTraining(
     name="Default, VQ",

@@ -4,7 +4,7 @@ Every part resumes where it stopped.  Yields a `TrainStep` for each step of each
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -82,22 +82,28 @@ def train_all(training: Training, place: Workplace, parts: tuple[str, ...] = PAR
         torch.set_num_threads(place.threads)
     log = Log(folder)
     for part in parts:
-        losses: list[float] = []
         if part == "latents":
             steps = fill(cache_for(training, folder), training.latent, steps_done(folder))
         elif part == "latent":
             steps = train_together(training, place)
         else:
             steps = train_part(part, training.autoencoder, folder, device=place.device)
-        for step in steps:
-            losses.append(step.loss)
-            if step.step % place.log_every == 0:
-                step = replace(step, loss=sum(losses) / len(losses))
-                losses = []
-                log.write(step)
+        for step in logged(steps, log, place.log_every):
             yield step
             if part == "latent" and place.grid_every and step.step % place.grid_every == 0:
                 log.picture(sample_grid(training, folder, step.step), step.step)
+
+
+def logged(steps: Iterable[TrainStep], log: Log, every: int = 20) -> Iterator[TrainStep]:
+    """The steps as they are made; each `every`th has the mean loss since the last, and goes to the log."""
+    losses: list[float] = []
+    for step in steps:
+        losses.append(step.loss)
+        if step.step % every == 0:
+            step = replace(step, loss=sum(losses) / len(losses))
+            losses.clear()
+            log.write(step)
+        yield step
 
 
 def cache_for(training: Training, folder: Path) -> Cache:

@@ -7,6 +7,7 @@ from ldm.models.autoencoder import AutoencoderKL, DiagonalGaussian, normal_kl
 from ldm.models.blocks import sinusoidal_embedding, timestep_embedding
 from ldm.models.config import AutoencoderConfig, UNetConfig
 from ldm.models.unet import UNetModel
+from ldm.models.vq import VQConfig, VQModel
 from tests.golden_cases import assert_whole, case
 
 pytestmark = pytest.mark.golden
@@ -71,6 +72,41 @@ def test_the_autoencoder_gives_compvis_s_numbers(name, dtype):
     for key, value in ours.items():
         golden.assert_matches(key + suffix, value, key=key)
     assert net.config.downsampling_factor == golden.config["downsampling_factor"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", ["vq_f4", "vq_attnres"])
+def test_the_vq_autoencoder_gives_compvis_s_numbers(name, dtype):
+    golden = case(name)
+    params = golden.config["params"]
+    net = VQModel(VQConfig(autoencoder_config(params), n_embed=params["n_embed"]))
+    net.load_state_dict(golden.weights)
+    net.to(dtype)
+    suffix = ".f64" if dtype == torch.float64 else ""
+    x, z = (golden.inputs[k].to(dtype) for k in ("x", "z"))
+    with torch.no_grad():
+        encoded, of_z = net.encode(x), net.quantize(z)
+        codes = golden.inputs["codes"].view(z.shape[0], *z.shape[2:])
+        ours = {
+            "prequant": net.prequantised(x),
+            "quantized": encoded.latents,
+            "commit_loss": encoded.loss,
+            "reconstruction": net.decode(encoded.latents, quantise=False),
+            "quantize_z": of_z.latents,
+            "quantize_z_loss": of_z.loss,
+            "interface_encode": net.prequantised(x),
+            "interface_decode": net.decode(z),
+            "interface_decode_force_not_quantize": net.decode(z, quantise=False),
+            "codebook_entry": net.quantize.codes(codes),
+        }
+        back = net.decode(net.quantize.codes(encoded.indices), quantise=False)
+    for key, value in ours.items():
+        golden.assert_matches(key + suffix, value, key=key)
+    golden.assert_matches("indices", encoded.indices.flatten())
+    golden.assert_matches("quantize_z_indices", of_z.indices.flatten())
+    assert torch.equal(back, ours["reconstruction"])
+    assert torch.equal(net.decode(encoded.latents), ours["reconstruction"])  # codes are their own nearest
+    assert net.config.autoencoder.downsampling_factor == golden.config["downsampling_factor"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

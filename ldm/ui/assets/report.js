@@ -20,6 +20,9 @@ const show = () => {
   $('.error').src = trip.error.file.url;
   $('.range').textContent = `black is equal, brightest is ${trip.error.range} of 255 levels or more`;
   $('.channels').src = trip.channels.file.url;
+  $('.taken').hidden = !trip.codes;
+  $('.maps').classList.toggle('coded', Boolean(trip.codes));
+  if (trip.codes) $('.codes').src = trip.codes.file.url;
   const names = Object.keys(trip.statistics);
   $('thead').replaceChildren(row('th', names));
   $('tbody').replaceChildren(...trip.statistics.channel.map((_, i) => row('td', names.map((name) => {

@@ -13,8 +13,9 @@ from ...generation import run
 from ...images import open_image
 from ...latent_diffusion import LatentDiffusion
 from ...settings import Settings
+from ...views.codes import index_map
 from ...views.latents import channel_maps, error_map
-from .. import files
+from .. import files, first_stages
 from ..events import PRIVATE, owner_of, shows_errors, visitor
 from ..parts import part
 from ..report import report_value
@@ -41,6 +42,7 @@ class Page:
     upload: gr.File
     newest: gr.Button
     example: gr.Button
+    stage: gr.Radio
     policy: gr.Radio
     take: gr.Radio
     seed: gr.Number
@@ -54,22 +56,29 @@ class Page:
     @property
     def options(self) -> list[Any]:
         """How to travel, and who does."""
-        return [self.policy, self.take, self.seed, self.app.owner]
+        return [self.stage, self.policy, self.take, self.seed, self.app.owner]
 
     @property
     def outputs(self) -> list[Any]:
         """What a round trip changes."""
         return [self.slider, self.report, self.source, self.place, self.download]
 
-    def travel(self, path: str | None, policy: str, take: str, seed: float | None, token: object) -> Updates:
+    @property
+    def hidden(self) -> list[Any]:
+        """What only some first stages have."""
+        return [self.take, self.seed]
+
+    def travel(self, path: str | None, *asked: Any) -> Updates:  # noqa: ANN401 - the widgets of `options`
         """A picture there and back."""
         if path is None:
             return {}
+        stage, policy, take, seed, _ = asked
         travels = partial(
-            trips.roundtrip,
+            trips.roundtrip_with,
+            first_stage=first_stages.path_of(stage),
             image=open_image(path),
             policy=policy,
-            sample=take == SAMPLE,
+            sample=take == SAMPLE and stage == first_stages.OWN,
             seed=checked_seed(0 if seed is None else seed),
         )
         trip = self.app.engine.call(travels, visitor())
@@ -78,42 +87,58 @@ class Page:
 
     def show(self, trip: trips.RoundTrip, place: str) -> Updates:
         """Everything about a round trip; its files go to `place`."""
-        model, folder = self.app.engine.model, files.folder(place)
-        trips.save_latents(trip.latents, folder / LATENTS, model.name, model.latent_scaling_factor)
+        folder = files.folder(place)
+        trips.save_latents(trip.latents, folder / LATENTS, trip.name, trip.latent_scaling_factor)
         drawn = {
             "original": trip.original,
             "reconstruction": trip.reconstruction,
             "error": error_map(trip.original, trip.reconstruction),
             "channels": channel_maps(trip.latents),
         }
+        if trip.codes is not None:
+            drawn["codes"] = index_map(trip.codes.indices)
         paths = {name: folder / f"{name}.png" for name in drawn}
         for name, image in drawn.items():
             files.save_png(image, paths[name])
         return {
             self.slider: (str(paths["original"]), str(paths["reconstruction"])),
-            self.report: report_value(trip, paths["error"], paths["channels"]),
+            self.report: report_value(trip, paths["error"], paths["channels"], paths.get("codes")),
             self.download: gr.update(interactive=True),
         }
 
-    def use_newest(self, policy: str, take: str, seed: float | None, token: object) -> Updates:
+    def use_newest(self, *asked: Any) -> Updates:  # noqa: ANN401 - the widgets of `options`
         """The newest picture of this browser."""
-        for made in self.app.engine.runs(owner_of(token)):
+        for made in self.app.engine.runs(owner_of(asked[-1])):
             if made.trace is not None and made.trace.images:
                 path = files.pictures(made.id, made.trace)[0]
-                return self.travel(str(path), policy, take, seed, token)
+                return self.travel(str(path), *asked)
         raise LdmError("There is no picture yet. Draw one on the first tab.")
 
-    def use_example(self, policy: str, take: str, seed: float | None, token: object) -> Updates:
+    def use_example(self, *asked: Any) -> Updates:  # noqa: ANN401 - the widgets of `options`
         """A picture by the model itself."""
         path = files.folder(self.gallery) / "example.png"
         if not path.exists():
             image = self.app.engine.call(draw_example, visitor())
             files.save_png(image, path)
-        return self.travel(str(path), policy, take, seed, token)
+        return self.travel(str(path), *asked)
 
-    def visit(self, path: str | None, policy: str, take: str, seed: float | None, token: object) -> Updates:
+    def visit(self, path: str | None, *asked: Any) -> Updates:  # noqa: ANN401 - the widgets of `options`
         """The first visit finds the example, so that there is something to see."""
-        return {} if path is not None else self.use_example(policy, take, seed, token)
+        found = {self.stage: self.offer()}
+        return found if path is not None else {**found, **self.use_example(*asked)}
+
+    def offer(self) -> dict[str, Any]:
+        """The first stages there are now; hidden while there is only one."""
+        there = first_stages.choices(self.app.engine.model.name)
+        return gr.update(choices=there, visible=len(there) > 1)
+
+    def fit(self, stage: str, take: str) -> Updates:
+        """Show the choices that this first stage has."""
+        own = stage == first_stages.OWN
+        return {
+            self.take: gr.update(visible=own),
+            self.seed: gr.update(visible=own and take == SAMPLE),
+        }
 
     def save(self, place: str) -> dict[str, Any]:
         """Hand out the latents."""
@@ -139,7 +164,7 @@ def build(app: App) -> None:
             with gr.Row(elem_classes="ld-go"):
                 newest = gr.Button("Newest picture", size="md", elem_id="trip-newest")
                 example = gr.Button("Example", size="md", elem_id="trip-example")
-            policy, take, seed = _options()
+            stage, policy, take, seed = _options(app)
         with gr.Column(elem_id="trip-shows"):
             slider = gr.ImageSlider(
                 label="Original on the left, reconstruction on the right",
@@ -153,12 +178,21 @@ def build(app: App) -> None:
             report = part("report")
             download = gr.Button("Save the latents", elem_id="trip-save", size="md", interactive=False)
             source, place = gr.State(None), gr.State(None)
-    asked = (upload, newest, example, policy, take, seed)
+    asked = (upload, newest, example, stage, policy, take, seed)
     page = Page(app, *asked, slider, report, download, source, place, files.fresh_key())
     wire(page, tab)
 
 
-def _options() -> tuple[gr.Radio, gr.Radio, gr.Number]:
+def _options(app: App) -> tuple[gr.Radio, gr.Radio, gr.Radio, gr.Number]:
+    there = first_stages.choices(app.engine.model.name)
+    stage = gr.Radio(
+        there,
+        value=first_stages.OWN,
+        label="First stage",
+        info="KL gives each latent a distribution, VQ the nearest entry of a codebook.",
+        visible=len(there) > 1,
+        elem_id="trip-stage",
+    )
     policy = gr.Radio(
         list(trips.POLICIES),
         value="pad",
@@ -173,23 +207,21 @@ def _options() -> tuple[gr.Radio, gr.Radio, gr.Number]:
         info="The encoder gives a distribution: decode its mean, or a draw from it.",
         elem_id="trip-take",
     )
-    return (
-        policy,
-        take,
-        gr.Number(0, precision=0, label="Seed of the draw", visible=False, elem_id="trip-seed"),
-    )
+    seed = gr.Number(0, precision=0, label="Seed of the draw", visible=False, elem_id="trip-seed")
+    return stage, policy, take, seed
 
 
 def wire(page: Page, tab: gr.Tab) -> None:
     """Which event calls what."""
     travel, options, outputs = shows_errors(page.travel), page.options, page.outputs
     page.upload.upload(travel, [page.upload, *options], outputs, trigger_mode="always_last", **PRIVATE)
-    for option in (page.policy, page.take, page.seed):
+    for option in (page.stage, page.policy, page.take, page.seed):
         option.input(travel, [page.source, *options], outputs, trigger_mode="always_last", **PRIVATE)
     page.newest.click(shows_errors(page.use_newest), options, outputs, **PRIVATE)
     page.example.click(shows_errors(page.use_example), options, outputs, **PRIVATE)
-    tab.select(shows_errors(page.visit), [page.source, *options], outputs, **PRIVATE)
-    page.take.change(lambda take: gr.update(visible=take == SAMPLE), page.take, page.seed, **PRIVATE)
+    tab.select(shows_errors(page.visit), [page.source, *options], [*outputs, page.stage], **PRIVATE)
+    for choice in (page.stage, page.take):
+        choice.change(page.fit, [page.stage, page.take], page.hidden, **PRIVATE)
     page.download.click(shows_errors(page.save), page.place, page.app.saver, **PRIVATE)
 
 

@@ -1,0 +1,104 @@
+"""`generate` and `grid`: pictures from prompts."""
+
+import argparse
+import sys
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+
+from ..settings import Settings
+from . import Command, model_options, settings_for
+
+GRID_PROMPTS = (
+    "a red apple on a blue background",
+    "a cat on the grass",
+    "a rocket in space",
+    "a penguin in the snow",
+    "a fish underwater",
+    "a purple car on a yellow background",
+    "a house in the mountains at sunset",
+    "a heart on white",
+    "a blue elephant on an orange background",
+    "a sunflower in a meadow by day",
+    "a robot in the city at night",
+    "a pizza on a green background",
+    "a sailboat under a blue sky",
+    "a butterfly on a pink background",
+    "a castle in the desert at sunset",
+    "a banana on a purple background",
+)
+
+
+def add(command: Command) -> None:
+    """Register both."""
+    generate = command("generate", _generate, "Draw a picture from a prompt.")
+    model_options(generate)
+    generate.add_argument("prompt")
+    for field in fields(Settings):
+        if field.name != "prompt":
+            kind = {"int": int, "str": str}.get(str(getattr(field.type, "__name__", field.type)), float)
+            generate.add_argument(
+                f"--{field.name.replace('_', '-')}", type=kind, default=None, metavar=kind.__name__
+            )
+    generate.add_argument("--draft", action="store_true", help="with the model's draft, in a few steps")
+    generate.add_argument("--out", type=Path, default=Path("outputs"), help="folder for the pictures")
+    generate.add_argument("--trace", type=Path, default=None, help="also write the run file here")
+
+    grid = command("grid", _grid, "Draw sixteen fixed prompts with seeds 0 to 15, none chosen.")
+    model_options(grid)
+    grid.add_argument("--out", type=Path, default=Path("docs/grid.png"))
+
+
+def _generate(options: argparse.Namespace) -> None:
+    from .. import png, run_file
+    from ..checkpoints import find_file, load
+    from ..engine import find_draft, required
+    from ..generation import finish, generate
+    from ..words import notice
+
+    model = load(options.weights, device=options.device)
+    draft = required(find_draft(model, find_file(options.weights)), model) if options.draft else None
+    model = model if draft is None else draft.open()
+    settings = settings_for(options, model, options.prompt)
+    if draft is not None:
+        draft.check(settings)
+    said = notice(settings.prompt, settings.negative_prompt, model.config)
+    if said:
+        print(f"note: {said}", file=sys.stderr)
+    start, steps = time.perf_counter(), []
+    for step in generate(model, settings):
+        steps.append(step)
+        print(f"\rstep {len(steps)} of {settings.steps}", end="", file=sys.stderr)
+    print(file=sys.stderr)
+    trace = finish(model, settings, steps, time.perf_counter() - start)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for i, image in enumerate(trace.images):
+        path = _free(options.out, settings.seed + i)
+        png.save(image, path, png.settings_of_image(settings, i), model.name)
+        print(path)
+    if options.trace is not None:
+        run_file.save(trace, options.trace)
+        print(options.trace)
+
+
+def _free(folder: Path, seed: int) -> Path:
+    """A name that is not taken: nothing is overwritten."""
+    number = 0
+    while (path := folder / f"{seed:010d}-{number:03d}.png").exists():
+        number += 1
+    return path
+
+
+def _grid(options: argparse.Namespace) -> None:
+    from ..checkpoints import load
+    from ..generation import run
+    from ..views.layout import grid
+
+    model = load(options.weights, device=options.device)
+    images = []
+    for seed, prompt in enumerate(GRID_PROMPTS):
+        settings = replace(settings_for(options, model, prompt), seed=seed)
+        images.append(run(model, settings).images[0])
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    grid(images, 4, list(GRID_PROMPTS)).save(options.out)
+    print(options.out)
