@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,16 +34,21 @@ REPEATS = {"small": 5, "sd": 3}
 
 
 def ours_small(_: Path) -> dict[str, list[float]]:
-    """Seconds per picture, to the first preview, of the network calls alone, and on top of them per step."""
+    """Seconds per picture, to the first preview, of the network calls alone, and on top of them per step.
+
+    And milliseconds of one preview by the linear map and by the small decoder.
+    """
     import torch
 
     import ldm
+    from ldm.checkpoints import add_preview, find_file
     from ldm.generation import finish, generate
     from ldm.images import to_images
     from ldm.speed import keep_freed_memory
 
     keep_freed_memory()
     model = ldm.load()
+    add_preview(model, find_file(None))
     settings = ldm.Settings(
         PROMPT, steps=STEPS, cfg_scale=GUIDANCE, cfg_rescale=RESCALE, width=SIZE, height=SIZE
     )
@@ -72,7 +78,7 @@ def ours_small(_: Path) -> dict[str, list[float]]:
             if len(steps) == 1:
                 begun = time.perf_counter()
                 with torch.no_grad():
-                    to_images(model.preview_decode(step.prediction.x0))
+                    to_images(model.quick_decode(step.prediction.x0))
                 first = time.perf_counter() - start
                 looked = time.perf_counter() - begun
                 after_first = time.perf_counter()
@@ -84,6 +90,10 @@ def ours_small(_: Path) -> dict[str, list[float]]:
         found["network"].append(sum(calls))
         rest = denoised - after_first - (sum(calls) - network_of_first)
         found["on top, ms a step"].append(1000 * rest / (STEPS - 1))
+    x0 = steps[-1].prediction.x0
+    previews = {"linear map, ms": model.preview_decode, "small decoder, ms": model.quick_decode}
+    for name, decode in previews.items():
+        found[name] = [1000 * seconds for seconds in _timed_calls(partial(decode, x0))]
     return found
 
 

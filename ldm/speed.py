@@ -108,6 +108,21 @@ class Graphs:
             return recording
 
 
+def traced(module: nn.Module, example: Tensor) -> Callable[[Tensor], Tensor]:
+    """A module of one tensor as one graph, for any size and from any thread.
+
+    Args:
+        module: on the CPU, in evaluation mode; what it does must not depend on the size of its input.
+        example: an input of any size.
+    """
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit's own deprecation
+        graph = torch.jit.freeze(torch.jit.trace(module, example, check_trace=False))
+        for _ in range(2):  # the first calls of a graph are slow
+            graph(example)
+    return lambda x: graph(x)  # a plain function: whoever keeps it does not take it for a submodule
+
+
 def _as_graph(module: nn.Module, inputs: tuple[Tensor, ...]) -> Graph:
     graph = torch.jit.trace(module, inputs, check_trace=False)
     return torch.jit.freeze(graph)

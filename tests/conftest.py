@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from ldm.first_stage import FirstStage
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.models.config import (
     AutoencoderConfig,
@@ -13,6 +14,7 @@ from ldm.models.config import (
     UNetConfig,
 )
 from ldm.models.tokenizer import Tokenizer, train_bpe
+from ldm.models.vq import FirstStageConfig, VQConfig, VQModel
 
 
 def tiny_config(**changes):
@@ -60,6 +62,18 @@ def tiny_model(seed=0, **changes):
     torch.manual_seed(seed)
     model = LatentDiffusion(tiny_config(**changes), tiny_tokenizer())
     return model.eval().requires_grad_(False)
+
+
+def tiny_first_stage(name="tiny VQ"):
+    """A VQ autoencoder with f = 4 and 32 codes of three numbers."""
+    torch.manual_seed(0)
+    sizes = AutoencoderConfig(
+        ch=16, ch_mult=(1, 1, 2), num_res_blocks=1, z_channels=3, embed_dim=3, double_z=False, num_groups=4
+    )
+    config = FirstStageConfig(name, VQConfig(sizes, n_embed=32), latent_scaling_factor=2.5)
+    net = VQModel(config.vq).eval().requires_grad_(False)
+    torch.nn.init.normal_(net.quantize.embedding.weight, std=0.2)
+    return FirstStage(config, net)
 
 
 @pytest.fixture(scope="session")

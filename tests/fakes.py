@@ -1,12 +1,13 @@
 """A model that is a formula, and runs that wait for the test: what the engine needs, without a network."""
 
 import threading
+from pathlib import Path
 
 import torch
 
-from ldm.engine import Engine
+from ldm.engine import Draft, Engine
 from ldm.errors import SettingsError
-from ldm.models.config import ModelConfig
+from ldm.models.config import ModelConfig, RecommendedSettings
 from ldm.trace import Trace
 
 from .traces import TOKENS, decode, make_trace
@@ -15,21 +16,41 @@ from .traces import TOKENS, decode, make_trace
 class FakeModel:
     """Four latent channels, eight pixels a latent."""
 
-    name = "tiny"
     device = torch.device("cpu")
     dtype = torch.float32
     latent_channels = 4
     latent_scaling_factor = 1.0
+    quick_decoder = "the linear map"
+
+    def __init__(self, name="tiny"):
+        self.name = name
+        self.config = ModelConfig(name=name)
+        self.quick_decode = self.autoencoder_decode = decode
+
+
+class FakeDraft(Draft):
+    """Four steps of Euler; knows whether it was opened."""
+
+    BEST = RecommendedSettings(steps=4, sampler="euler", cfg_scale=1.0, cfg_rescale=0.0, width=64, height=64)
 
     def __init__(self):
-        self.config = ModelConfig(name="tiny")
-        self.preview_decode = self.autoencoder_decode = decode
+        super().__init__(
+            Path("tiny-draft.safetensors"), ModelConfig("tiny draft", recommended=self.BEST), None
+        )
+        self.opened = 0
+
+    def open(self):
+        if not self.opened:
+            self._model = FakeModel("tiny draft")
+        self.opened += 1
+        return self._model
 
 
 class Pace:
     """Lets a run make one step for each `step()`; made with open=True nothing waits.
 
     Attributes:
+        models: names of those that drew, one for each run.
         at_once: the largest number of runs that were making a step at the same time.
     """
 
@@ -38,6 +59,7 @@ class Pace:
         self.allowed = threading.Semaphore(0)
         self.fails = None
         self.made = 0
+        self.models = []
         self.at_once = 0
         self._inside = 0
         self._lock = threading.Lock()
@@ -47,6 +69,7 @@ class Pace:
             self.allowed.release()
 
     def generate(self, model, settings, init_image=None):
+        self.models.append(model.name)
         steps = make_trace(steps=settings.steps, batch=settings.batch_size).steps
         return self._steps(steps)
 
@@ -74,14 +97,16 @@ def check(model, settings):
 
 def finish(model, settings, steps, seconds, finished=True):
     images = make_trace(batch=settings.batch_size).images
-    return Trace(settings, "tiny", "eps", TOKENS, (), tuple(steps), images, seconds, finished)
+    return Trace(settings, model.name, "eps", TOKENS, (), tuple(steps), images, seconds, finished)
 
 
-def make_engine(monkeypatch, pace=None, **options):
-    """An engine over the fakes; close it."""
+def make_engine(monkeypatch, pace=None, draft=None, **options):
+    """An engine over the fakes, with or without a `FakeDraft`; close it."""
     pace = pace or Pace()
     monkeypatch.setattr("ldm.engine.open_model", lambda *given: FakeModel())
-    monkeypatch.setattr("ldm.engine.generate", pace.generate)
-    monkeypatch.setattr("ldm.engine.check", check)
+    monkeypatch.setattr("ldm.engine.find_draft", lambda *given: draft)
+    monkeypatch.setattr("ldm.engine.device.generate", pace.generate)
+    monkeypatch.setattr("ldm.engine.device.check", check)
+    monkeypatch.setattr("ldm.engine.device.finish", finish)
     monkeypatch.setattr("ldm.engine.finish", finish)
     return Engine(**options)

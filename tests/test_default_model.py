@@ -9,11 +9,14 @@ import torch
 
 import ldm
 from ldm.checkpoints import convert, weights_folder
-from ldm.data.scenes import COMMON_OBJECTS
+from ldm.checkpoints.preview import load_preview, preview_path
+from ldm.data.scenes import DEFAULT_OBJECTS
 from ldm.generation import noise_stream
 from ldm.images import to_tensor
 from ldm.metrics import psnr
 from ldm.roundtrip import roundtrip
+from ldm.training.autoencoder import HELD_OUT_SEED, pictures
+from ldm.training.judge import JUDGE, load_judge
 
 PATH = weights_folder() / "default.safetensors"
 S = ldm.Settings("a red apple on a blue background", seed=3)
@@ -39,8 +42,8 @@ def test_the_file_is_small_enough_for_a_repository():
 
 def test_the_file_says_what_it_knows_and_how_it_was_made(model):
     words = {word for kind, names in model.config.vocabulary.items() for word in names}
-    assert set(COMMON_OBJECTS) <= words and "blue" in words
-    assert model.config.training["latent"]["samples"] > 100_000
+    assert set(DEFAULT_OBJECTS) <= words and "blue" in words
+    assert model.config.training["latent"]["samples"] > 400_000
     assert model.config.examples and model.config.size_multiple == 32
 
 
@@ -59,6 +62,21 @@ def test_a_red_apple_is_red_and_its_background_blue(trace):
 def test_another_background_is_another_colour(model, prompt, corner):
     color = mean_color(ldm.run(model, dataclasses.replace(S, prompt=prompt)).images[0], (0, 0, 24, 24))
     assert tuple(bool(c > 110) for c in color) == corner
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name", "background"),
+    [
+        ("a red apple on a blue background", "apple", "blue"),
+        ("a rocket in space", "rocket", "space"),
+        ("a penguin in the snow", "penguin", "snow day"),
+        ("a green umbrella on the beach", "umbrella", "beach day"),
+        ("a teddy bear in a room", "teddy bear", "room"),
+    ],
+)
+def test_the_judge_sees_what_was_asked_for(model, prompt, name, background):
+    [seen] = load_judge(JUDGE).names(to_tensor(ldm.run(model, dataclasses.replace(S, prompt=prompt)).images))
+    assert (seen.object, seen.background, seen.count) == (name, background, 1)
 
 
 def test_a_seed_is_one_picture(model, trace):
@@ -80,6 +98,22 @@ def test_a_render_survives_the_round_trip(model, trace):
 def test_the_preview_is_a_blur_of_the_picture(model, trace):
     preview = model.preview_decode(trace.steps[-1].x_next)
     assert psnr(preview.clamp(-1, 1), to_tensor(trace.images)) > 20
+
+
+@pytest.mark.slow
+def test_the_small_decoder_is_near_the_full_one_on_held_out_renders(model):
+    assert preview_path(PATH).stat().st_size < 2e6
+    decoder = load_preview(preview_path(PATH))
+    assert decoder.config.model == model.name
+    images = pictures(HELD_OUT_SEED, 0, 16, DEFAULT_OBJECTS)
+    found = {"linear": 0.0, "small": 0.0, "full": 0.0}
+    with torch.no_grad():
+        for image in images.split(1):
+            z = model.autoencoder_encode(image, mean=True)
+            found["linear"] += psnr(model.preview_decode(z).clamp(-1, 1), image) / 16
+            found["small"] += psnr(decoder(z).clamp(-1, 1), image) / 16
+            found["full"] += psnr(model.autoencoder_decode(z).cpu().clamp(-1, 1), image) / 16
+    assert found["small"] > found["full"] - 0.5 and found["small"] > found["linear"] + 1.5
 
 
 def test_prompts_longer_than_the_text_encoder_are_cut_not_refused(model):

@@ -1,16 +1,23 @@
+import dataclasses
 import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from ldm.checkpoints import save
+from ldm.checkpoints.preview import load_preview, save_preview
 from ldm.engine import LOCAL, Engine, Limits, choose
 from ldm.engine.store import size_of
 from ldm.errors import CheckpointError, LdmError, SettingsError
+from ldm.images import to_images
+from ldm.models.preview import PreviewConfig, PreviewDecoder
 from ldm.settings import Settings
 
-from .fakes import Pace, make_engine
+from .conftest import tiny_model
+from .fakes import FakeDraft, Pace, make_engine
 from .traces import make_trace
 
 S = Settings("an apple", steps=4, width=64, height=64)
@@ -80,6 +87,20 @@ def test_the_first_step_is_shown_at_once_and_the_others_at_most_ten_times_a_seco
     rest = list(followed)
     assert [r.step for r in rest][-1] == 4
     assert len(rest) <= 2 + (time.monotonic() - began) / 0.1
+
+
+def test_previews_that_take_long_come_less_often(make, pace, monkeypatch):
+    monkeypatch.setattr("ldm.engine.PREVIEW_SHARE", 1e-6)
+    pace.open = False
+    engine = make()
+    followed = engine.follow(engine.start(S, "me"))
+    pace.step()
+    while not next(followed).preview:
+        pass
+    time.sleep(0.15)
+    pace.step(3)
+    rest = list(followed)
+    assert [run.step for run in rest] == [4]
 
 
 def test_two_followers_see_the_same_run(make):
@@ -401,6 +422,119 @@ def test_so_many_may_follow_and_who_leaves_makes_room(make, pace):
     next(engine.follow(run_id))
 
 
+def test_the_small_decoder_beside_a_checkpoint_draws_the_previews(tmp_path):
+    save(tiny_model(), tmp_path / "tiny.safetensors")
+    sizes = {"latent_channels": 4, "downsampling_factor": 4, "channels": (16, 8), "blocks": (1, 1)}
+    decoder = PreviewDecoder(PreviewConfig("tiny", **sizes)).eval().requires_grad_(False)
+    save_preview(decoder, tmp_path / "tiny-preview.safetensors", {})
+    engine = Engine(tmp_path / "tiny.safetensors", device="cpu")
+    try:
+        seen = list(engine.follow(engine.start(Settings("a red circle", steps=4, width=64, height=64), "me")))
+    finally:
+        engine.close()
+    assert {run.decoder for run in seen if run.preview} == {"the small decoder"}
+    first = next(run for run in seen if run.preview)
+    x0 = seen[-1].trace.steps[first.step - 1].prediction.x0
+    drawn = to_images(load_preview(tmp_path / "tiny-preview.safetensors")(x0))
+    assert np.abs(np.asarray(first.preview[0], int) - np.asarray(drawn[0], int)).max() <= 1
+
+
+def test_a_small_decoder_of_another_model_is_a_sentence(tmp_path):
+    save(tiny_model(), tmp_path / "tiny.safetensors")
+    other = PreviewDecoder(PreviewConfig("another", 8, 4, (8,), (1,)))
+    save_preview(other, tmp_path / "tiny-preview.safetensors", {})
+    said = message(Engine, tmp_path / "tiny.safetensors", device="cpu", kind=CheckpointError)
+    assert said.startswith("tiny-preview.safetensors belongs to another: it decodes 8 latent channels to 4")
+
+
 def test_a_run_that_is_over_keeps_no_preview(make):
     engine = make()
     assert last(engine, engine.start(S, "me")).preview == ()
+
+
+QUICK = Settings("an apple", steps=4, sampler="euler", cfg_scale=1.0, cfg_rescale=0.0, width=64, height=64)
+
+
+def test_a_run_of_the_draft_is_drawn_shown_and_named_by_it(make, pace):
+    draft = FakeDraft()
+    engine = make(draft=draft)
+    runs = [engine.start(S, "me"), engine.start(QUICK, "me", draft=True)]
+    first, second = (last(engine, run_id) for run_id in runs)
+    assert pace.models == ["tiny", "tiny draft"]
+    assert (first.draft, second.draft) == (False, True)
+    assert (first.trace.model_name, second.trace.model_name) == ("tiny", "tiny draft")
+    assert engine.is_by_draft("tiny draft") and not engine.is_by_draft("tiny")
+
+
+def test_a_draft_is_opened_by_the_first_run_that_asks_for_it(make):
+    draft = FakeDraft()
+    engine = make(draft=draft)
+    last(engine, engine.start(S, "me"))
+    assert draft.opened == 0
+    last(engine, engine.start(QUICK, "me", draft=True))
+    assert draft.opened > 0
+
+
+def test_where_work_is_done_in_another_process_the_draft_is_opened_before(make):
+    draft = FakeDraft()
+    make(draft=draft, on_device=lambda function: function)
+    assert draft.opened == 1
+
+
+def test_a_stopped_run_of_the_draft_is_finished_by_it(make, pace):
+    pace.open = False
+    engine = make(draft=FakeDraft())
+    run_id = engine.start(QUICK, "me", draft=True)
+    pace.step()
+    until(lambda: engine.runs("me")[0].step == 1)
+    engine.stop(run_id)
+    pace.step(3)
+    run = last(engine, run_id)
+    assert (run.status, run.trace.model_name) == ("stopped", "tiny draft")
+
+
+def test_other_work_may_ask_for_the_draft(make):
+    engine = make(draft=FakeDraft())
+    assert engine.call(lambda model: model.name, "me", draft=True) == "tiny draft"
+    assert engine.call(lambda model: model.name, "me") == "tiny"
+
+
+def test_a_run_of_the_draft_made_elsewhere_is_known_as_its(make):
+    engine = make(draft=FakeDraft())
+    theirs = dataclasses.replace(make_trace(), model_name="tiny draft")
+    assert [last(engine, engine.add(t, "me")).draft for t in (make_trace(), theirs)] == [False, True]
+
+
+def test_without_a_draft_asking_for_it_is_a_sentence(make):
+    assert message(make().start, QUICK, "me", draft=True, kind=SettingsError) == "tiny has no draft."
+    assert message(make().call, len, "me", draft=True) == "tiny has no draft."
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"steps": 9}, "steps must be between 1 and 8 for a draft, got 9."),
+        ({"cfg_scale": 3.0}, "cfg_scale must be 1 for a draft, which was distilled for it, got 3."),
+        ({"sampler": "heun"}, "sampler must be euler for a draft, which was distilled for it, got heun."),
+        (
+            {"spacing": "linspace"},
+            "spacing must be trailing for a draft, which was distilled for it, got linspace.",
+        ),
+    ],
+)
+def test_a_draft_draws_only_what_it_was_distilled_for(make, changes, said):
+    settings = dataclasses.replace(QUICK, **changes)
+    assert message(make(draft=FakeDraft()).start, settings, "me", draft=True, kind=SettingsError) == said
+
+
+@pytest.mark.parametrize("steps", [1, 4, 8])
+def test_a_draft_draws_in_one_to_eight_steps(make, steps):
+    engine = make(draft=FakeDraft())
+    run = last(engine, engine.start(dataclasses.replace(QUICK, steps=steps), "me", draft=True))
+    assert (run.status, run.step) == ("done", steps)
+
+
+def test_the_limits_hold_for_a_draft(make):
+    engine = make(draft=FakeDraft(), limits=Limits(work=3 * 64 * 64))
+    said = message(engine.start, QUICK, "me", draft=True, kind=SettingsError)
+    assert said == "steps times batch_size must be at most 3 at 64 x 64, got 4 x 1 = 4."

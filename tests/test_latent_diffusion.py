@@ -1,6 +1,7 @@
 import torch
 
 from ldm.models.config import ModelConfig
+from ldm.models.preview import PreviewConfig, PreviewDecoder
 from tests.conftest import tiny_config, tiny_model
 
 
@@ -55,6 +56,24 @@ def test_the_preview_is_the_best_linear_guess_of_the_decoder():
     preview, decoded = model.preview_decode(z), model.autoencoder_decode(z)
     assert preview.shape == decoded.shape
     assert (preview - decoded).std() < decoded.std()
+
+
+def test_the_preview_is_a_transposed_convolution_of_the_latents():
+    model = tiny_model()
+    model.fit_preview()
+    z = torch.randn(2, 4, 3, 5)
+    torch.testing.assert_close(model.preview_decode(z), model.preview(z), rtol=1e-4, atol=1e-5)
+
+
+def test_the_small_decoder_is_no_part_of_the_models_weights():
+    model = tiny_model()
+    keys = list(model.state_dict())
+    decoder = PreviewDecoder(PreviewConfig("tiny", 4, 4, (8,), (1,))).eval().requires_grad_(False)
+    model.use_small_decoder(decoder)
+    z = torch.randn(2, 4, 3, 5)
+    torch.testing.assert_close(model.quick_decode(z), decoder(z))
+    assert not model.quick_decode(z.requires_grad_()).requires_grad
+    assert list(model.state_dict()) == keys
 
 
 def test_a_config_survives_json():

@@ -13,11 +13,15 @@ from ..latent_diffusion import LatentDiffusion
 from ..speed import preferred_device, preferred_dtype
 from . import compvis, native
 from .diffusers_export import convert
+from .draft import draft_config, draft_path, is_draft
 from .files import SUFFIXES, read_shapes
+from .first_stage import is_first_stage, refuse_first_stage
 from .native import save
+from .preview import add_preview, is_preview
 from .report import Checkpoint, Format, load_strict, looks_like
 
-__all__ = ["FORMATS", "convert", "find", "load", "save", "weights_folder"]
+__all__ = ["FORMATS", "add_preview", "convert", "draft_config", "draft_path", "find", "load", "save",
+           "weights_folder"]  # fmt: skip
 
 DEFAULT = "default.safetensors"
 
@@ -45,8 +49,9 @@ def find(folder: str | Path | None = None) -> list[Path]:
     if not folder.is_dir():
         return []
     files = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
-    shown = (path for path in files if not path.name.startswith("."))
-    return sorted(shown, key=lambda path: (path.name != DEFAULT, path.name.lower()))
+    shown = (path for path in files if not path.name.startswith(".") and not is_preview(path))
+    models = (path for path in shown if not is_first_stage(path) and not is_draft(path))
+    return sorted(models, key=lambda path: (path.name != DEFAULT, path.name.lower()))
 
 
 def load(
@@ -96,6 +101,7 @@ def read(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: it is of none.
     """
+    refuse_first_stage(path)
     for reader in FORMATS.values():
         if reader.matches(path):
             return reader.read(path)

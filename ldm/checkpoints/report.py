@@ -132,6 +132,7 @@ def _make_real(model: nn.Module, device: torch.device | str) -> None:
 
 # (pattern of a name, what a file with such a name is), the telling ones first
 FAMILIES: tuple[tuple[str, str], ...] = (
+    ("layers.0.conv1.weight", "a small decoder for previews, an addition to a model"),
     ("lora_*", "a LoRA, a change to a model and not a model"),
     ("*.lora_*", "a LoRA, a change to a model and not a model"),
     ("string_to_param*", "a textual inversion, a word for a model and not a model"),

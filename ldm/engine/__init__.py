@@ -6,7 +6,6 @@ is our own lock on it.  Followers sleep until there is something to show, at mos
 nothing about gradio.
 """
 
-import logging
 import threading
 import time
 from collections import deque
@@ -16,25 +15,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from PIL import Image
-from torch import Tensor
 
 from ..errors import LdmError
-from ..generation import check, finish, generate
-from ..images import to_images
+from ..generation import finish
 from ..latent_diffusion import LatentDiffusion
 from ..settings import Settings
 from ..trace import Step, Trace
-from .records import LOCAL, Job, Limits, Run, Status, as_sentence
+from .device import Device
+from .draft import Draft, find_draft, required
+from .records import LOCAL, Job, Limits, Run, Status
 from .store import Store, size_of
 from .weights import choose, open_model
 
-__all__ = ["LOCAL", "Engine", "Limits", "Run", "choose"]
+__all__ = ["LOCAL", "Draft", "Engine", "Limits", "Run", "choose", "find_draft", "required"]
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
-SHOW_EVERY = 0.1  # seconds between two previews
+SHOW_EVERY = (0.1, 0.5)  # seconds between two previews, least and most
+PREVIEW_SHARE = 0.03  # of a run's time that previews take, between these two
 
 
 class Engine:
@@ -45,8 +43,12 @@ class Engine:
         folder: None is `checkpoints.weights_folder()`.
         on_device: a decorator for the functions that touch the device: ZeroGPU's, or none.
 
+    Attributes:
+        model: what draws, and decodes what is shown.
+        draft: draws in a few steps in its place, where that is asked for; None where it has none.
+
     Raises:
-        CheckpointError: no checkpoint, or not one this program can read.
+        CheckpointError: no checkpoint, or not one this program can read; or its draft is damaged.
         LdmError: there is no such device.
     """
 
@@ -57,12 +59,12 @@ class Engine:
         device: str | None = None,
         *,
         limits: Limits | None = None,
-        on_device: Callable[[Any], Any] = lambda function: function,
+        on_device: Callable[[Any], Any] | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.model = open_model(weights, folder, device)
-        self._draw = on_device(self._draw_on_device)
-        self._perform = on_device(self._perform_on_device)
+        self.draft = find_draft(self.model, weights, folder)
+        self._device = Device(self.model, self.draft, on_device)
         self._changed = threading.Condition()  # guards everything below
         self._queue: deque[Job] = deque()
         self._running: Job | None = None
@@ -82,21 +84,23 @@ class Engine:
         init_image: Image.Image | None = None,
         *,
         visitor: str | None = None,
+        draft: bool = False,
     ) -> str:
         """Put a run in the queue; gives its id.
 
         Args:
             owner: whose sheet lists it; anything a browser or a program chose.
             visitor: whom `Limits.per_owner` counts, such as an address; None is the owner.
+            draft: draw with the draft, which takes the settings of `Draft.fixed` and no others.
 
         Raises:
-            SettingsError: the model cannot draw this, or it is too much work.
+            SettingsError: the model or its draft cannot draw this, or it is too much work.
             LdmError: the queue is full, or the visitor has enough in it.
         """
         self.limits.check(settings)
-        check(self.model, settings)
+        self._device.check(settings, draft)
         visitor = owner if visitor is None else visitor
-        job = Job(owner, settings, lambda job: self._run(job, settings, init_image), visitor)
+        job = Job(owner, settings, lambda job: self._run(job, settings, init_image), visitor, draft)
         self._submit(job)
         return job.id
 
@@ -137,20 +141,26 @@ class Engine:
 
     def add(self, trace: Trace, owner: str) -> str:
         """Keep a run that was made elsewhere (a run file); gives its id."""
-        job = Job(owner, trace.settings, lambda _: None, result=trace)
+        draft = self.is_by_draft(trace.model_name)
+        job = Job(owner, trace.settings, lambda _: None, draft=draft, result=trace)
         job.step, job.size = len(trace.steps), size_of(trace)
         job.end("done" if trace.finished else "stopped")
         with self._changed:
             self._store.add(job)
         return job.id
 
-    def call(self, work: Callable[[LatentDiffusion], T], visitor: str) -> T:
+    def is_by_draft(self, model_name: str) -> bool:
+        """Whether what bears this name (a trace, a picture) is the draft's and not the model's."""
+        return self.draft is not None and self.draft.name == model_name
+
+    def call(self, work: Callable[[LatentDiffusion], T], visitor: str, *, draft: bool = False) -> T:
         """`work(model)`, done by the worker when its turn comes; waits for it.
 
         Args:
             work: importable by name, or a `functools.partial` of what is: ZeroGPU runs it in another process.
+            draft: give it the draft in place of the model.
         """
-        job = Job(visitor, None, lambda _: self._perform(work), visitor)
+        job = Job(visitor, None, lambda _: self._device.perform(work, draft), visitor, draft)
         self._submit(job)
         with self._changed:
             self._changed.wait_for(lambda: job.over)
@@ -165,9 +175,9 @@ class Engine:
         settings = Settings(prompt="a warm-up", **recommended)
 
         def work(_: Job) -> None:
-            for made in self._draw(settings, None):
+            for made in self._device.draw(settings, None, False):
                 if isinstance(made, Step):
-                    self._preview(made.prediction.x0)
+                    self._device.preview(made.prediction.x0, draft=False)
 
         with self._changed:
             self._queue.append(Job("", None, work))
@@ -192,14 +202,7 @@ class Engine:
         with self._changed:
             if self._closing:
                 raise LdmError("The program is closing and starts nothing new.")
-            if len(self._queue) >= self.limits.waiting:
-                raise LdmError(
-                    f"The queue is full: {len(self._queue)} runs are waiting. Try again in a minute."
-                )
-            own = [j for j in (*self._queue, self._running) if j is not None and j.visitor == job.visitor]
-            most = self.limits.per_local if job.visitor == LOCAL else self.limits.per_owner
-            if len(own) >= most:
-                raise LdmError(f"You have {len(own)} runs waiting or running. Let one end, or stop it.")
+            self.limits.admit(job, self._queue, self._running)
             self._queue.append(job)
             if job.settings is not None:
                 self._store.add(job)
@@ -256,29 +259,17 @@ class Engine:
                 job = self._running = self._queue.popleft()
                 job.status, job.began = "running", time.monotonic()
                 self._show(job, *self._queue)
-            status = self._do(job)
+            status = job.do()
             with self._changed:
                 job.size, self._running = size_of(job.result), None
                 self._end(job, status)
                 self._store.forget()
             del job  # not until the next one comes
 
-    def _do(self, job: Job) -> Status:
-        try:
-            job.result = job.context.run(job.work, job)
-        except LdmError as error:
-            job.error = error
-        except Exception as error:  # whatever it is, the page must hear of it and the worker go on
-            log.exception("work failed")
-            job.error = as_sentence(error)
-        if job.error is not None:
-            return "failed"
-        return "stopped" if isinstance(job.result, Trace) and not job.result.finished else "done"
-
     def _run(self, job: Job, settings: Settings, init_image: Image.Image | None) -> Trace:
         steps: list[Step] = []
-        stepped = shown = 0.0
-        drawing = self._draw(settings, init_image)
+        stepped = due = 0.0
+        drawing = self._device.draw(settings, init_image, job.draft)
         for made in drawing:
             if isinstance(made, Trace):
                 self._decode_seconds = (time.monotonic() - stepped) / settings.batch_size
@@ -288,32 +279,18 @@ class Engine:
             job.step, job.first_step = len(steps), job.first_step or stepped
             if job.stopping:
                 break
-            if stepped - shown >= SHOW_EVERY:
-                job.preview = self._preview(made.prediction.x0)
+            if stepped >= due:
+                began = time.monotonic()
+                job.preview, job.decoder = self._device.preview(made.prediction.x0, job.draft)
                 shown = time.monotonic()
+                least, most = SHOW_EVERY
+                due = shown + min(most, max(least, (shown - began) / PREVIEW_SHARE))
                 with self._changed:
                     self._show(job)
         drawing.close()
         done = len(steps) == settings.steps
         seconds = time.monotonic() - job.began
-        trace: Trace = self._perform(
-            partial(finish, settings=settings, steps=steps, seconds=seconds, finished=done)
+        trace: Trace = self._device.perform(
+            partial(finish, settings=settings, steps=steps, seconds=seconds, finished=done), job.draft
         )
         return trace
-
-    @torch.no_grad()
-    def _preview(self, latents: Tensor) -> tuple[Image.Image, ...]:
-        return tuple(to_images(self.model.preview_decode(latents)))
-
-    # on the device; ZeroGPU runs these two in another process
-
-    def _draw_on_device(self, settings: Settings, init_image: Image.Image | None) -> Iterator[Step | Trace]:
-        """The steps, then the trace: one generator, since ZeroGPU lends the device to a generator."""
-        began, steps = time.perf_counter(), []
-        for step in generate(self.model, settings, init_image=init_image):
-            steps.append(step)
-            yield step
-        yield finish(self.model, settings, steps, time.perf_counter() - began)
-
-    def _perform_on_device(self, work: Callable[[LatentDiffusion], T]) -> T:
-        return work(self.model)

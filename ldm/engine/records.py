@@ -1,8 +1,9 @@
 """What the engine promises, shows and remembers: `Limits`, `Run` and, inside, `Job`."""
 
+import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
@@ -14,6 +15,7 @@ from ..errors import LdmError, SettingsError
 from ..settings import Settings
 from ..trace import Trace
 
+log = logging.getLogger(__name__)
 LOCAL = "this computer"  # the visitor who sits at it
 Status = Literal["waiting", "running", "done", "stopped", "failed"]
 
@@ -39,6 +41,18 @@ class Limits:
     work: int = 1000 * 512 * 512
     keep_seconds: float = 2 * 3600.0
     keep_bytes: int = 2**30
+
+    def admit(self, job: "Job", queue: Collection["Job"], running: "Job | None") -> None:
+        """Refuse a work for which the queue has no room.
+
+        Raises:
+            LdmError: the queue is full, or the visitor has enough in it.
+        """
+        if len(queue) >= self.waiting:
+            raise LdmError(f"The queue is full: {len(queue)} runs are waiting. Try again in a minute.")
+        own = [j for j in (*queue, running) if j is not None and j.visitor == job.visitor]
+        if len(own) >= (self.per_local if job.visitor == LOCAL else self.per_owner):
+            raise LdmError(f"You have {len(own)} runs waiting or running. Let one end, or stop it.")
 
     def check(self, settings: Settings) -> None:
         """Refuse what would hold the device for too long.
@@ -66,6 +80,8 @@ class Run:
         seconds: since it began to run.
         seconds_left: measured on its own steps; None until two are made.
         trace: what came out; None until the run is over.
+        decoder: what `preview` was decoded with, in words.
+        draft: drawn by the draft in place of the model.
     """
 
     id: str
@@ -77,6 +93,8 @@ class Run:
     seconds: float = 0.0
     seconds_left: float | None = None
     trace: Trace | None = None
+    decoder: str = ""
+    draft: bool = False
 
     @property
     def over(self) -> bool:
@@ -92,6 +110,7 @@ class Job:
         owner: whose sheet lists it.
         visitor: who is limited in what waits.
         settings: of a run; None for any other work.
+        draft: done with the draft in place of the model.
         context: carries the visitor's identity to ZeroGPU.
         version: counts what followers should see.
         first_step: when the first step was made; the pace is measured from there.
@@ -101,11 +120,13 @@ class Job:
     settings: Settings | None
     work: Callable[[Self], Any]
     visitor: str = LOCAL
+    draft: bool = False
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     context: Context = field(default_factory=copy_context)
     status: Status = "waiting"
     step: int = 0
     preview: tuple[Image.Image, ...] = ()
+    decoder: str = ""
     result: Any = None
     error: LdmError | None = None
     stopping: bool = False
@@ -121,6 +142,19 @@ class Job:
     def over(self) -> bool:
         """Nothing will change any more."""
         return self.status in ("done", "stopped", "failed")
+
+    def do(self) -> Status:
+        """Do the work and keep what comes of it, or what went wrong; gives how it ended."""
+        try:
+            self.result = self.context.run(self.work, self)
+        except LdmError as error:
+            self.error = error
+        except Exception as error:  # whatever it is, the page must hear of it and the worker go on
+            log.exception("work failed")
+            self.error = as_sentence(error)
+        if self.error is not None:
+            return "failed"
+        return "stopped" if isinstance(self.result, Trace) and not self.result.finished else "done"
 
     def end(self, status: Status) -> None:
         """Note the time, and let go of the pictures and of the visitor's request."""
@@ -143,7 +177,8 @@ class Job:
             left = pace * (self.settings.steps - self.step) + decode_seconds * self.settings.batch_size
         seconds = (self.ended or now) - self.began if self.began else 0.0
         trace = self.result if isinstance(self.result, Trace) else None
-        return Run(self.id, self.settings, self.status, ahead, self.step, self.preview, seconds, left, trace)
+        shown = (self.preview, seconds, left, trace, self.decoder, self.draft)
+        return Run(self.id, self.settings, self.status, ahead, self.step, *shown)
 
 
 def _nothing(_: Job) -> None:

@@ -9,20 +9,22 @@ from ..latent_diffusion import LatentDiffusion
 
 
 def open_model(weights: Path | None, folder: Path | None, device: str | None) -> LatentDiffusion:
-    """The model, ready to draw.
+    """The model, ready to draw, with the small decoder that lies beside its file.
 
     Raises:
-        CheckpointError: no checkpoint, or not one this program can read.
+        CheckpointError: no checkpoint, or not one this program can read; or the small decoder is another's.
         LdmError: there is no such device.
     """
     try:
-        model = checkpoints.load(weights or choose(folder), device=device)
+        path = weights or choose(folder)
+        model = checkpoints.load(path, device=device)
     except (RuntimeError, AssertionError) as error:  # what torch says of a device depends on its build
         if device is None:
             raise
         raise LdmError(f"Device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
     if model.preview is not None:
         model.preview.to("cpu")  # where steps are kept: a page's previews must not wait for the device
+    checkpoints.add_preview(model, path)
     return model
 
 

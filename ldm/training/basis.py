@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from ..errors import LdmError
+from ..latent_diffusion import LatentDiffusion
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,3 +70,17 @@ def fit_basis(images: Tensor, channels: int, f: int) -> Basis:
     encode = (components / scale[:, None]).float().unflatten(1, (3, f, f))
     decode = (components * scale[:, None]).float().unflatten(1, (3, f, f))
     return Basis(encode.contiguous(), decode.contiguous(), mean)
+
+
+def basis_of(model: LatentDiffusion) -> Basis:
+    """The linear codec whose inverse is the model's preview.
+
+    Raises:
+        LdmError: its preview is not linear.
+    """
+    preview = model.preview
+    if not isinstance(preview, nn.ConvTranspose2d) or preview.bias is None:
+        raise LdmError(f"{model.name} carries no linear preview, from which its latents could be made again.")
+    decode = preview.weight.detach().float()  # (C, 3, f, f), rows at right angles
+    encode = decode / decode.square().sum((1, 2, 3), keepdim=True)
+    return Basis(encode, decode.clone(), preview.bias.detach().float().clone())

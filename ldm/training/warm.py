@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from ..checkpoints import load
 from ..diffusion.schedule import build_schedule
@@ -16,7 +15,7 @@ from ..latent_diffusion import LatentDiffusion
 from ..models.autoencoder import AutoencoderKL
 from ..writing import write_file
 from . import autoencoder, latent
-from .basis import Basis
+from .basis import basis_of
 from .config import Training
 from .export import BEFORE, samples_of
 from .state import save_state
@@ -67,17 +66,3 @@ def networks_of(model: LatentDiffusion) -> latent.Networks:
         zero_terminal_snr=schedule.zero_terminal_snr,
     )
     return latent.Networks(model.model.diffusion_model, model.cond_stage_model, made)
-
-
-def basis_of(model: LatentDiffusion) -> Basis:
-    """The linear codec whose inverse is the model's preview.
-
-    Raises:
-        LdmError: its preview is not linear.
-    """
-    preview = model.preview
-    if not isinstance(preview, nn.ConvTranspose2d) or preview.bias is None:
-        raise LdmError(f"{model.name} carries no linear preview, from which its latents could be made again.")
-    decode = preview.weight.detach().float()  # (C, 3, f, f), rows at right angles
-    encode = decode / decode.square().sum((1, 2, 3), keepdim=True)
-    return Basis(encode, decode.clone(), preview.bias.detach().float().clone())

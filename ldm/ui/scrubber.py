@@ -20,7 +20,6 @@ from .parts import part
 DEFAULT_LANES = ("x_t", "x0", "eps")
 PER_STEP = ("x_t", "x0", "eps", "x0_cond", "x0_uncond")  # drawn from one step alone
 PIECE = 32
-QUICK, FULL = "the quick linear preview", "the autoencoder"
 
 
 def build_scrubber() -> gr.HTML:

@@ -5,6 +5,7 @@ from typing import Any
 import gradio as gr
 
 from ..engine import Run
+from ..latent_diffusion import FULL_DECODER
 from ..trace import Trace
 from . import files
 from .parts import part
@@ -91,8 +92,8 @@ def _finished(run: Run) -> list[dict[str, Any]]:
 
 def _note(run: Run) -> str:
     if run.trace is not None:
-        return "Decoded by the autoencoder" if run.trace.images else ""
-    return "Predicted x0, quick linear preview" if run.preview else ""
+        return f"Decoded by {FULL_DECODER}" if run.trace.images else ""
+    return f"Predicted x0, decoded by {run.decoder}" if run.preview else ""
 
 
 def _steps(count: int) -> str:

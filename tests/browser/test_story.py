@@ -3,6 +3,8 @@ from PIL import Image
 
 from ldm import png, run_file
 from ldm.checkpoints import weights_folder
+from ldm.images import to_tensor
+from ldm.training.judge import JUDGE, load_judge
 
 from .story import PROMPT, photo, running_app, told
 
@@ -41,6 +43,9 @@ def test_the_whole_story(story, tmp_path):
     path = story.save("#ld-tray figure a")
     settings, _ = png.read(path)
     assert (settings.prompt, settings.seed, settings.steps) == (PROMPT, seed, 30)
+    with Image.open(path) as drawn:  # and shows what it was asked for
+        [seen] = load_judge(JUDGE).names(to_tensor([drawn.convert("RGB")]))
+    assert (seen.object, seen.background, seen.count) == ("apple", "blue", 1)
     page.locator("#prompt textarea").fill("something else")
     page.locator("#settings-png input[type=file]").set_input_files(path)
     page.wait_for_function("(p) => document.querySelector('#prompt textarea').value === p", arg=PROMPT)

@@ -25,6 +25,12 @@ from .golden_replay import (
 pytestmark = pytest.mark.golden
 
 
+def assert_these(golden, dtype, values):
+    """By the original's names; its float64 numbers have a suffix."""
+    for name, value in values.items():
+        golden.assert_matches(name + (".f64" if dtype == torch.float64 else ""), value, key=name)
+
+
 def test_the_buffers_of_compvis_s_ddpm_follow_from_our_schedule():
     golden = case("ddpm_core")
     schedule = schedule_of(golden)
@@ -89,8 +95,7 @@ def test_the_closed_forms_are_compvis_s(dtype):
             for i, step in enumerate(t.tolist())
         ]
     )
-    for name, value in ours.items():
-        golden.assert_matches(name + (".f64" if dtype == torch.float64 else ""), value, key=name)
+    assert_these(golden, dtype, ours)
 
 
 def loss_weights(golden):
@@ -101,20 +106,25 @@ def loss_weights(golden):
     }
 
 
-@both_dtypes
-def test_the_losses_are_compvis_s(dtype):
-    golden = case("ddpm_core")
-    suffix = ".f64" if dtype == torch.float64 else ""
+def loss_inputs(golden, dtype):
+    """The schedule, the timesteps, what the network says of the noisy latents, and the target per kind."""
     x0, eps = (golden.inputs[k].to(dtype) for k in ("x_start", "noise"))
     t, schedule, denoiser = golden.inputs["t"], schedule_of(golden), denoiser_of(golden, dtype, 1.0)
     output, _ = denoiser.network(q_sample(schedule, x0, t, eps), t, denoiser.context)
+    return schedule, t, output, {kind: target(schedule, x0, t, eps, kind) for kind in ("eps", "x0", "v")}
+
+
+@both_dtypes
+def test_the_losses_are_compvis_s(dtype):
+    golden = case("ddpm_core")
+    schedule, t, output, targets = loss_inputs(golden, dtype)
     # "lvlb_weights stay those of eps", also where the network's output is taken for x0
     weights = vlb_weights(schedule)
     for norm, factors in loss_weights(golden).items():
         for kind in ("eps", "x0"):
             loss = denoising_loss(
                 output,
-                target(schedule, x0, t, eps, kind),
+                targets[kind],
                 t,
                 weights,
                 norm=norm,
@@ -122,30 +132,19 @@ def test_the_losses_are_compvis_s(dtype):
                 vlb_weight=factors["original_elbo_weight"],
             )
             # the original calls its total by two names
-            names = {
-                "total": "total",
-                "val_loss": "total",
-                "val_loss_simple": "simple",
-                "val_loss_vlb": "vlb",
-            }
-            for theirs, ours in names.items():
-                name = f"p_losses.{kind}.{norm}.{theirs}"
-                golden.assert_matches(name + suffix, getattr(loss, ours), key=name)
+            names = {"total": loss.total, "val_loss": loss.total}
+            names |= {"val_loss_simple": loss.simple, "val_loss_vlb": loss.vlb}
+            assert_these(golden, dtype, {f"p_losses.{kind}.{norm}.{k}": v for k, v in names.items()})
 
 
 @both_dtypes
 def test_the_losses_with_a_network_that_predicts_v_are_stability_s(dtype):
     golden = case("p_losses_v")
-    suffix = ".f64" if dtype == torch.float64 else ""
-    x0, eps = (golden.inputs[k].to(dtype) for k in ("x_start", "noise"))
-    t, schedule, denoiser = golden.inputs["t"], schedule_of(golden), denoiser_of(golden, dtype, 1.0)
-    output, _ = denoiser.network(q_sample(schedule, x0, t, eps), t, denoiser.context)
+    schedule, t, output, targets = loss_inputs(golden, dtype)
     # Stability's weights for v are all 1
-    loss = denoising_loss(output, target(schedule, x0, t, eps, "v"), t, torch.ones(len(schedule)))
+    loss = denoising_loss(output, targets["v"], t, torch.ones(len(schedule)))
     names = {"loss": loss.total, "val_loss": loss.total}
-    names |= {"val_loss_simple": loss.simple, "val_loss_vlb": loss.vlb}
-    for name, value in names.items():
-        golden.assert_matches(name + suffix, value, key=name)
+    assert_these(golden, dtype, names | {"val_loss_simple": loss.simple, "val_loss_vlb": loss.vlb})
 
 
 def test_every_number_of_these_cases_is_compared(request):

@@ -65,7 +65,7 @@ def test_parameters_are_the_fields_of_settings_and_all_but_the_prompt_have_defau
     endpoint = client.view_api(return_format="dict")["named_endpoints"]["/generate"]
     names = [p["parameter_name"] for p in endpoint["parameters"]]
     fields = [f.name for f in dataclasses.fields(Settings) if f.name != "strength"]
-    assert names == fields
+    assert names == [*fields, "draft"]
     assert [p["parameter_name"] for p in endpoint["parameters"] if not p["parameter_has_default"]] == [
         "prompt"
     ]
@@ -75,14 +75,15 @@ def test_parameters_are_the_fields_of_settings_and_all_but_the_prompt_have_defau
         "policy",
         "sample",
         "seed",
+        "first_stage",
     ]
     assert [p["parameter_name"] for p in named["/steps"]["parameters"]] == ["run_id"]
 
 
 def test_a_prompt_alone_gives_a_picture_with_its_settings_inside(client):
-    pictures, seed, run_id = client.predict(prompt=PROMPT, api_name="/generate")
+    pictures, seed, run_id, said = client.predict(prompt=PROMPT, api_name="/generate")
     settings, model_name = png.read(pictures[0])
-    assert (len(pictures), seed, model_name) == (1, 0, "tiny")
+    assert (len(pictures), seed, model_name, said) == (1, 0, "tiny", "")
     assert len(run_id) >= 22
     assert settings == Settings(PROMPT, steps=3, cfg_scale=3.0, cfg_rescale=0.7, width=64, height=64)
 
@@ -93,15 +94,33 @@ def test_keywords_are_obeyed(client):
         "spacing": "leading", "final_sigma": "first_timestep", "cfg_scale": 2.5, "cfg_rescale": 0.0,
         "eta": 0.5, "seed": 4_294_967_290, "width": 48, "height": 32,
     }  # fmt: skip
-    pictures, seed, _ = client.predict(**given, api_name="/generate")
+    pictures, seed, _, said = client.predict(**given, api_name="/generate")
     assert seed == given["seed"]
+    assert said.startswith('In the negative prompt, "blurry" is not among the words this model learned')
     assert png.read(pictures[0])[0] == Settings(**given)
     with Image.open(pictures[0]) as image:
         assert image.size == (48, 32)
 
 
+def test_a_draft_takes_its_own_steps_and_guidance_and_names_itself(client):
+    pictures = client.predict(prompt=PROMPT, seed=2, draft=True, api_name="/generate")[0]
+    settings, model_name = png.read(pictures[0])
+    own = {"steps": 4, "sampler": "euler", "cfg_scale": 1.0, "cfg_rescale": 0.0}
+    assert (settings, model_name) == (Settings(PROMPT, seed=2, width=64, height=64, **own), "tiny draft")
+    pictures = client.predict(prompt=PROMPT, steps=8, cfg_scale=5.0, draft=True, api_name="/generate")[0]
+    settings = png.read(pictures[0])[0]
+    assert (settings.steps, settings.cfg_scale) == (8, 1.0)
+
+
+def test_the_draft_and_the_model_draw_different_pictures(client):
+    given = {"prompt": PROMPT, "steps": 4, "cfg_scale": 1.0, "sampler": "euler", "api_name": "/generate"}
+    one, other = (client.predict(**given, draft=draft)[0][0] for draft in (False, True))
+    with Image.open(one) as a, Image.open(other) as b:
+        assert a.tobytes() != b.tobytes()
+
+
 def test_picture_i_of_a_batch_says_its_own_seed(client):
-    pictures, seed, _ = client.predict(prompt=PROMPT, batch_size=3, seed=5, api_name="/generate")
+    pictures, seed, *_ = client.predict(prompt=PROMPT, batch_size=3, seed=5, api_name="/generate")
     assert seed == 5
     assert [png.read(path)[0].seed for path in pictures] == [5, 6, 7]
     assert [png.read(path)[0].batch_size for path in pictures] == [1, 1, 1]
@@ -155,6 +174,8 @@ BAD = [
     ({"steps": 10**400}, "steps must be between 1 and 1000, got a number of 401 digits."),
     ({"steps": 20.5}, "steps must be a whole number, got 20.5."),
     ({"steps": "twenty"}, "steps must be a number, got 'twenty'."),
+    ({"steps": 9, "draft": True}, "steps must be between 1 and 8 for a draft, got 9."),
+    ({"draft": "yes"}, "draft must be true or false, got 'yes'."),
     ({"seed": -1}, "seed must be between 0 and 4294967295, got -1."),
     ({"width": 60}, "width must be a multiple of 8 for tiny, got 60."),
     ({"height": 4096}, "height must be between 16 and 2048, got 4096."),
@@ -345,7 +366,9 @@ def test_enter_and_the_button_are_one_event_and_the_same_file_is_saved_twice(eng
 
 def test_the_newest_follower_of_a_page_fills_its_tray(monkeypatch):
     run = Run("id", Settings("a dog"))
-    page = prompt.Page(SimpleNamespace(engine=SimpleNamespace(follow=lambda _: iter([run] * 5))), *[None] * 9)
+    page = prompt.Page(
+        SimpleNamespace(engine=SimpleNamespace(follow=lambda _: iter([run] * 5))), *[None] * 10
+    )
     monkeypatch.setattr(prompt.Page, "show", lambda self, run, owner: "shown")
     old, new = page.follow("id", "me"), page.follow("id", "me")
     assert next(old) == "shown"

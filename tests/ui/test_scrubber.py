@@ -1,7 +1,8 @@
 import pytest
 from PIL import Image
 
-from ldm.ui.scrubber import FULL, QUICK, how_drawn, scrubber_value
+from ldm.latent_diffusion import FULL_DECODER, LINEAR_MAP, SMALL_DECODER
+from ldm.ui.scrubber import how_drawn, scrubber_value
 from ldm.views.predictions import LANES
 
 from ..traces import TRACES, decode, make_trace
@@ -15,7 +16,7 @@ def own_folder(monkeypatch, tmp_path):
 @pytest.mark.parametrize("trace", TRACES.values(), ids=TRACES)
 def test_every_run_fits_on_its_sheet(trace):
     lanes = ("x_t", "x0", "eps")
-    value = scrubber_value("id", trace, lanes, decode, QUICK)
+    value = scrubber_value("id", trace, lanes, decode, LINEAR_MAP)
     with Image.open(value["atlas"]["path"]) as sheet:
         assert value["columns"] * value["rows"] >= len(lanes) * value["steps"]
         assert sheet.width % value["columns"] == sheet.height % value["rows"] == 0
@@ -37,19 +38,20 @@ def test_a_long_run_is_drawn_smaller_and_in_pieces(monkeypatch):
         at_once.append(len(latents))
         return decode(latents)
 
-    value = scrubber_value("id", make_trace(steps=150), ("x_t", "x0"), counting, QUICK)
+    value = scrubber_value("id", make_trace(steps=150), ("x_t", "x0"), counting, LINEAR_MAP)
     assert (value["steps"], value["width"]) == (150, 64)
     assert max(at_once) <= 8
     with Image.open(value["atlas"]["path"]) as sheet:
         assert sheet.width // value["columns"] < 64
 
 
+@pytest.mark.parametrize("decoder", [LINEAR_MAP, SMALL_DECODER, FULL_DECODER])
 @pytest.mark.parametrize("name", LANES)
-def test_a_lane_says_how_it_was_drawn(name):
-    words = how_drawn(name, FULL)
-    assert ("not decoded" in words) != words.endswith("decoded by the autoencoder")
+def test_a_lane_says_how_it_was_drawn(name, decoder):
+    words = how_drawn(name, decoder)
+    assert ("not decoded" in words) != words.endswith(f"decoded by {decoder}")
 
 
 def test_the_page_does_not_learn_the_runs_id_from_the_sheets_address():
-    value = scrubber_value("secret", make_trace(), ("x0",), decode, QUICK)
+    value = scrubber_value("secret", make_trace(), ("x0",), decode, LINEAR_MAP)
     assert "secret" not in str(value)

@@ -40,17 +40,17 @@ def test_how_far_a_run_is_in_words(run, line):
 
 def test_a_preview_travels_inside_the_page():
     image = Image.new("RGB", (64, 64), "red")
-    value = tray_value(Run("id", BATCH, "running", step=5, preview=(image,) * 3))
+    value = tray_value(Run("id", BATCH, "running", step=5, preview=(image,) * 3, decoder="the small decoder"))
     assert value["fraction"] == 0.25
     assert [picture["seed"] for picture in value["pictures"]] == [7, 8, 9]
     assert value["pictures"][0]["src"].startswith("data:image/jpeg;base64,")
-    assert value["note"] == "Predicted x0, quick linear preview"
+    assert value["note"] == "Predicted x0, decoded by the small decoder"
 
 
 def test_a_finished_picture_is_a_png_with_its_own_settings():
     trace = make_trace(batch=2)
     value = tray_value(Run("secret", trace.settings, "done", step=4, trace=trace))
-    assert (value["fraction"], value["note"]) == (1.0, "Decoded by the autoencoder")
+    assert (value["fraction"], value["note"]) == (1.0, "Decoded by the full decoder")
     paths = [picture["file"]["path"] for picture in value["pictures"]]
     assert [png.read(path)[0] for path in paths] == [png.settings_of_image(trace.settings, i) for i in (0, 1)]
     assert paths[1].endswith("/a-red-circle-seed8.png")

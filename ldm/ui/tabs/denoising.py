@@ -10,14 +10,14 @@ from torch import Tensor
 
 from ... import run_file
 from ...errors import LdmError, SettingsError
-from ...latent_diffusion import LatentDiffusion
+from ...latent_diffusion import FULL_DECODER, LatentDiffusion
 from ...trace import Trace
 from ...views.layout import gif
 from ...views.predictions import LANES, Decode
 from ...writing import write_file
 from .. import files
 from ..events import HEAVY, PRIVATE, owner_of, shows_errors, visitor
-from ..scrubber import DEFAULT_LANES, FULL, QUICK, build_scrubber, fitted, frames, scrubber_value
+from ..scrubber import DEFAULT_LANES, build_scrubber, fitted, frames, scrubber_value
 from ..shared import App
 
 TITLE = "Denoising steps"
@@ -92,7 +92,8 @@ class Page:
         decode = self.decoder(look)
         count = trace.settings.batch_size
         choices = [(str(i + 1), i) for i in range(count)]
-        value = scrubber_value(run_id, trace, look.lanes, decode, FULL if look.exact else QUICK, look.picture)
+        decoder = FULL_DECODER if look.exact else self.app.engine.model.quick_decoder
+        value = scrubber_value(run_id, trace, look.lanes, decode, decoder, look.picture)
         return {
             self.scrubber: value,
             self.shown: look,
@@ -114,7 +115,7 @@ class Page:
     def decoder(self, look: Look) -> Decode:
         """Latents to pictures, the quick way or by the autoencoder."""
         if not look.exact:
-            return self.app.engine.model.preview_decode
+            return self.app.engine.model.quick_decode
 
         asks = visitor()
 

@@ -8,9 +8,10 @@ import gradio as gr
 
 from ... import png
 from ...engine import Run
-from ...settings import MAX_PROMPT
+from ...settings import MAX_PROMPT, Settings
 from .. import controls, words
 from ..controls import Controls
+from ..draft import Switch, box_for, switch_for
 from ..events import PRIVATE, owner_of, session, shows_errors, visitor
 from ..parts import part
 from ..shared import App
@@ -26,11 +27,13 @@ class Page:
     """The widgets of this tab, and what happens to them.
 
     Attributes:
+        switch: from the model to its draft; None where there is none.
         newest: of each open page the follower that fills its tray; an older one gives up.
     """
 
     app: App
     asks: Controls
+    switch: Switch | None
     go: gr.Button
     stop: gr.Button
     chips: gr.HTML
@@ -40,6 +43,11 @@ class Page:
     sheet: gr.HTML
     dropped: gr.File
     newest: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def asked(self) -> list[Any]:
+        """What says what to draw, and with what."""
+        return [*self.asks.inputs, *([] if self.switch is None else [self.switch.box])]
 
     @property
     def outputs(self) -> list[Any]:
@@ -80,7 +88,8 @@ class Page:
         """Start what the page asks for, and follow it."""
         owner = owner_of(values[self.app.owner])
         settings = self.asks.read(values)
-        run_id = self.app.engine.start(settings, owner, visitor=visitor())
+        draft = self.switch is not None and values[self.switch.box] is True
+        run_id = self.app.engine.start(settings, owner, visitor=visitor(), draft=draft)
         yield {self.app.owner: owner, self.app.run: run_id, self.asks.of["seed"]: settings.seed}
         yield from self.follow(run_id, owner)
 
@@ -98,7 +107,8 @@ class Page:
 
     def reuse_settings(self, run_id: str) -> Updates:
         """Ask again for what made the picture in the tray."""
-        return self.asks.write(self.app.engine.trace(run_id).settings)
+        trace = self.app.engine.trace(run_id)
+        return self.write(trace.settings, trace.model_name)
 
     def restore(self, path: str | None) -> Updates:
         """Ask again for what made a PNG."""
@@ -106,9 +116,15 @@ class Page:
             return {}
         settings, model_name = png.read(path)
         here = self.app.engine.model.name
-        if model_name and model_name != here:
+        if model_name and model_name != here and not self.app.engine.is_by_draft(model_name):
             gr.Info(f"The picture was made by {model_name}; this is {here}.", title="")
-        return self.asks.write(settings)
+        return self.write(settings, model_name)
+
+    def write(self, settings: Settings, model_name: str) -> Updates:
+        """Ask for `settings`, of the draft where it bears that name."""
+        if self.switch is None:
+            return self.asks.write(settings)
+        return self.switch.write(settings, self.app.engine.is_by_draft(model_name))
 
     def example(self, event: gr.EventData) -> str:
         """The prompt that was clicked."""
@@ -116,8 +132,8 @@ class Page:
 
     def put(self, prompt: str | None, event: gr.EventData) -> str:
         """The prompt with the word that was clicked."""
-        vocabulary = self.app.engine.model.config.vocabulary
-        return words.put(str(prompt or ""), str(event.text)[:MAX_PROMPT], vocabulary)
+        config = self.app.engine.model.config
+        return words.put(str(prompt or ""), str(event.text)[:MAX_PROMPT], config, str(event.kind))
 
 
 def build(app: App) -> None:
@@ -128,10 +144,9 @@ def build(app: App) -> None:
             prompts = controls.prompts(model)
             with gr.Row(elem_classes="ld-go"):
                 go = gr.Button("Generate", variant="primary", elem_id="generate", scale=3)
+                box = box_for(app.engine.draft)
                 stop = gr.Button("Stop", elem_id="stop", interactive=False, scale=1, min_width=90)
-            chips = part(
-                "chips", {"examples": list(model.config.examples), "vocabulary": model.config.vocabulary}
-            )
+            chips = part("chips", words.chips(model.config))
         with gr.Column(elem_id="tray"):
             tray = build_tray()
             with gr.Row(elem_classes="ld-go"):
@@ -140,6 +155,7 @@ def build(app: App) -> None:
             sheet = build_sheet()
         with gr.Column(elem_id="settings"):
             asks = controls.settings(model, prompts)
+            switch = switch_for(app.engine.draft, box, model.config.recommended, asks)
             dropped = gr.File(
                 label="Settings from a PNG made here",
                 type="filepath",
@@ -147,13 +163,13 @@ def build(app: App) -> None:
                 elem_id="settings-png",
                 elem_classes="ld-drop",
             )
-    wire(Page(app, asks, go, stop, chips, tray, see, reuse, sheet, dropped))
+    wire(Page(app, asks, switch, go, stop, chips, tray, see, reuse, sheet, dropped))
 
 
 def wire(page: Page) -> None:
     """Which event calls what."""
     app, asks, prompt = page.app, page.asks, page.asks.of["prompt"]
-    inputs = {app.owner, *asks.inputs}
+    inputs = {app.owner, *page.asked}
     asking = [page.go.click, prompt.submit]
     # one event for both, so that Enter does nothing while a run of this page goes on
     runs = [
@@ -168,6 +184,6 @@ def wire(page: Page) -> None:
     page.chips.example(page.example, None, prompt, **PRIVATE)
     page.chips.word(page.put, prompt, prompt, **PRIVATE)
     asks.of["sampler"].input(controls.on_sampler, asks.of["sampler"], asks.of["eta"], **PRIVATE)
-    page.reuse.click(shows_errors(page.reuse_settings), app.run, list(asks.inputs), **PRIVATE)
-    page.dropped.upload(shows_errors(page.restore), page.dropped, list(asks.inputs), **PRIVATE)
+    page.reuse.click(shows_errors(page.reuse_settings), app.run, page.asked, **PRIVATE)
+    page.dropped.upload(shows_errors(page.restore), page.dropped, page.asked, **PRIVATE)
     page.see.click(lambda: gr.Tabs(selected="denoising"), None, app.tabs, **PRIVATE)
