@@ -16,6 +16,9 @@ from ldm.models.config import (
 from ldm.models.tokenizer import Tokenizer, train_bpe
 from ldm.models.vq import FirstStageConfig, VQConfig, VQModel
 
+# networks this small gain nothing from a second thread, and stall at every operator beside a busy neighbour
+torch.set_num_threads(1)
+
 
 def tiny_config(**changes):
     """Four latent channels, f = 4, one U-Net downsampling: sizes are multiples of 8."""
