@@ -11,7 +11,7 @@ FIND_PYTHON = for p in python3.11 python3.12 python3.13 python3.14 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-quick check format bench train train-small screenshots clean
+.PHONY: help run test test-quick check format bench bench-train train train-small screenshots clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -37,6 +37,9 @@ format: $(VENV)/.installed-dev  ## format, and mend what ruff can mend
 
 bench: $(VENV)/.installed-dev  ## time this model and its peers, side by side
 	$(PY) benchmarks/bench.py $(ARGS)
+
+bench-train: $(VENV)/.installed-dev  ## time training steps of it and of its peers, side by side
+	$(PY) benchmarks/train_speed.py $(ARGS)
 
 train: $(VENV)/.installed-train  ## train the model that ships
 	$(PY) -m ldm train --config default --out weights/default.safetensors $(ARGS)

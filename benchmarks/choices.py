@@ -45,20 +45,30 @@ def matrices() -> Iterator[Row]:
     yield "matrix product: bfloat16, not float32", bfloat16, float32
 
 
-def stable_diffusion() -> Iterator[Row]:
-    """Stable Diffusion 1's largest attention, and a guided call of a U-Net of its size, random weights."""
+def attention() -> Iterator[Row]:
+    """Self-attention with eight heads, at Stable Diffusion's largest size and the next."""
     import torch
     import torch.nn.functional as F
+
+    for positions in (4096, 1024):
+        q = torch.randn(2, 8, positions, 40).bfloat16()
+
+        def fused(q: Tensor = q) -> Tensor:
+            return F.scaled_dot_product_attention(q, q, q)
+
+        def by_hand(q: Tensor = q) -> Tensor:
+            return (q @ q.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1) @ q
+
+        yield f"attention of {positions:,} positions: fused, not by hand", fused, by_hand
+
+
+def stable_diffusion() -> Iterator[Row]:
+    """A guided call of a U-Net of Stable Diffusion 1's size, 64 x 64 latents, random weights."""
+    import torch
 
     from ldm.models.config import UNetConfig
     from ldm.models.unet import UNetModel
 
-    q = torch.randn(2, 8, 4096, 40).bfloat16()
-
-    def by_hand() -> Tensor:
-        return (q @ q.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1) @ q
-
-    yield "4,096 positions: fused attention", lambda: F.scaled_dot_product_attention(q, q, q), by_hand
     with torch.device("meta"):
         net = UNetModel(UNetConfig())
     net = net.to_empty(device="cpu").requires_grad_(False)
@@ -71,9 +81,9 @@ def stable_diffusion() -> Iterator[Row]:
         inputs = x[:count].to(unet.dtype).to(memory_format=torch.channels_last)
         unet(inputs, torch.full((count,), 500.0), context[:count].to(unet.dtype))
 
-    yield "its size: bfloat16, not float32", lambda: call(small), lambda: call(net)
+    yield "Stable Diffusion's size: bfloat16, not float32", lambda: call(small), lambda: call(net)
     yield (
-        "its size: a batch of two, not two calls",
+        "Stable Diffusion's size: a batch of two, not two calls",
         lambda: call(small),
         lambda: (call(small, 1), call(small, 1)),
     )
@@ -136,6 +146,7 @@ def training() -> Iterator[Row]:
 
 CASES: dict[str, Callable[[], Iterator[Row]]] = {
     "matrices": matrices,
+    "attention": attention,
     "drawing": drawing,
     "training": training,
     "stable-diffusion": stable_diffusion,

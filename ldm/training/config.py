@@ -127,7 +127,7 @@ SMALL = Training(
 
 PREVIEW = PreviewTraining(DEFAULT_OBJECTS, channels=(96, 96), blocks=(1, 3))
 
-DRAFT = DraftTraining(Teaching({"easy": 0.4, "free": 0.15, "many": 0.45}))
+DRAFT = DraftTraining(Teaching({"easy": 0.3, "free": 0.1, "many": 0.3, "pairs": 0.3}))
 
 VQ = VQTraining(
     name="Default, VQ",

@@ -44,7 +44,7 @@ class DraftTraining:
 
     teaching: Teaching
     batch: int = 64
-    steps: int = 560
+    steps: int = 640
     muon_lr: float = 0.01
     adamw_lr: float = 3e-4
     warmup: int = 20

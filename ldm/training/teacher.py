@@ -39,8 +39,8 @@ class Teaching:
 
     shares: dict[str, float]
     calls: int = 4
-    steps: int = 12
-    chunks: int = 10
+    steps: int = 8
+    chunks: int = 14
     chunk: int = 256
     together: int = 16
     seed: int = 0
