@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from ldm.diffusion.noise import NoiseStream, _mix, draw_seed
+from ldm.diffusion.noise import NoiseStream, draw_seed
+from ldm.diffusion.noise.keys import _mix, node_seed
 
 SHAPE = (4, 5, 6)
 
@@ -42,6 +43,18 @@ def test_no_two_draws_of_neighbouring_pictures_share_a_seed():
     # torch's generator on the CPU reads the low 32 bits of a seed
     seeds = {draw_seed(seed, draw) % 2**32 for seed in range(16) for draw in range(101)}
     assert len(seeds) == 16 * 101
+
+
+def test_no_draw_shares_a_seed_with_the_brownian_motion():
+    draws = {draw_seed(seed, draw) % 2**32 for seed in range(8) for draw in range(101)}
+    nodes = {
+        node_seed(seed, octave, node) % 2**32
+        for seed in range(8)
+        for octave in range(-6, 5)
+        for node in range(0, 512, 16)
+    }
+    assert len(nodes) == 8 * 11 * 32
+    assert not draws & nodes
 
 
 def test_noise_of_different_draws_is_unit_and_unrelated():
