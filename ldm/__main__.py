@@ -1,4 +1,6 @@
-"""The command line: `python -m ldm generate | roundtrip | inspect | convert | grid | train | evaluate`.
+"""The command line.
+
+    python -m ldm generate | grid | schedule | roundtrip | inspect | convert | train | evaluate
 
 The same names as in the app.  Mistakes of the user end with one sentence and exit code 2.
 """
@@ -7,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from .commands import Function, drawing, files, training
+from .commands import Function, drawing, files, schedule, training
 from .errors import LdmError
 
 
@@ -37,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(run=function)
         return made
 
-    for module in (drawing, files, training):
+    for module in (drawing, schedule, files, training):
         module.add(command)
     return parser
 

@@ -1,4 +1,4 @@
-"""Noise schedules: how much noise each training timestep carries, and which of them a sampler visits.
+"""Noise schedules: how much noise each training timestep carries.
 
 A network is trained on `sqrt(alphas_cumprod[t]) * x0 + sqrt(1 - alphas_cumprod[t]) * eps`
 (unit variance).  Samplers here use the same latents divided by `sqrt(alphas_cumprod[t])`
@@ -7,7 +7,8 @@ A network is trained on `sqrt(alphas_cumprod[t]) * x0 + sqrt(1 - alphas_cumprod[
     sigma = sqrt((1 - alphas_cumprod) / alphas_cumprod)
 
 `Denoiser` multiplies by `1 / sqrt(1 + sigma**2)` on the way into the network.
-To add a schedule or a spacing, write the function and add a line to BETAS or SPACINGS.
+To add a schedule, write the function and add a line to BETAS.  Which noise levels a sampler visits is in
+`spacing.py`.
 
 Source: Karras et al. 2022 (arXiv:2206.00364), table 1, column "VP".
 """
@@ -22,7 +23,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ..errors import SettingsError, check_choice
+from ..errors import check_choice
 
 SMALLEST_ALPHA_CUMPROD = 2.0**-24  # of a zero-terminal-SNR schedule: sigma 4096 instead of infinity
 
@@ -126,11 +127,26 @@ def cosine_betas(steps: int = 1000, start: float = 0.0, end: float = 0.999, offs
     return (1 - alphas_cumprod[1:] / alphas_cumprod[:-1]).clamp(0, 0.999)
 
 
+def offset_cosine_betas(steps: int = 1000, start: float = 0.0, end: float = 0.999) -> Tensor:
+    """(steps,) so that sqrt(alphas_cumprod) is the cosine of an angle that rises evenly: 0.95 down to 0.02.
+
+    Args:
+        start: not used: the first and the last share of signal are fixed.
+        end: not used, the same.
+
+    Source: the "offset cosine diffusion schedule" of Foster, Generative Deep Learning (2nd edition, 2023),
+    chapter 8, after Keras's example "Denoising Diffusion Implicit Models" (Béras 2022).
+    """
+    angles = torch.linspace(math.acos(0.95), math.acos(0.02), steps, dtype=torch.float64)
+    return NoiseSchedule(angles.cos() ** 2).betas
+
+
 BETAS: dict[str, Callable[[int, float, float], Tensor]] = {
     "scaled_linear": scaled_linear_betas,
     "linear": linear_betas,
     "cosine": cosine_betas,
     "sqrt": sqrt_betas,
+    "offset_cosine": offset_cosine_betas,
 }
 
 
@@ -169,84 +185,3 @@ def build_schedule(
     if zero_terminal_snr:
         return NoiseSchedule(rescale_zero_terminal_snr(schedule.alphas_cumprod))
     return schedule
-
-
-def trailing_timesteps(train: int, steps: int) -> Tensor:
-    """(steps,) from the noisiest timestep T - 1 down in equal strides.
-
-    Source: Lin et al. 2023 (arXiv:2305.08891), table 2.
-    """
-    return (torch.arange(steps, 0, -1, dtype=torch.float64) * train / steps).round() - 1
-
-
-def leading_timesteps(train: int, steps: int) -> Tensor:
-    """(steps,) from timestep 1 up in whole strides: CompVis's "uniform", but never a step too many.
-
-    CompVis's runs past what was asked for wherever `steps` does not divide T, and past the last timestep
-    where the stride is 1.  With `steps` equal to T these are all timesteps.
-
-    Source: DDIM (arXiv:2010.02502), appendix D.2, "linear"; CompVis's `make_ddim_timesteps`.
-    """
-    offset = 1 if steps < train else 0  # stride 1 from 1 would run past the last timestep
-    return torch.arange(steps - 1, -1, -1, dtype=torch.float64) * (train // steps) + offset
-
-
-def linspace_timesteps(train: int, steps: int) -> Tensor:
-    """(steps,) from T - 1 to 0, both included, fractions allowed.
-
-    Source: k-diffusion's `DiscreteSchedule.get_sigmas`.
-    """
-    return torch.linspace(train - 1, 0, steps, dtype=torch.float64)
-
-
-SPACINGS: dict[str, Callable[[int, int], Tensor]] = {
-    "trailing": trailing_timesteps,
-    "leading": leading_timesteps,
-    "linspace": linspace_timesteps,
-}
-
-
-def _zero(schedule: NoiseSchedule) -> float:
-    """No noise: the result is the last x0, as k-diffusion and most others end."""
-    return 0.0
-
-
-def _first_timestep(schedule: NoiseSchedule) -> float:
-    """Noise of timestep 0: the result keeps a trace of noise, as CompVis and labml end."""
-    return schedule.sigma_at(0)
-
-
-FINAL_SIGMAS: dict[str, Callable[[NoiseSchedule], float]] = {
-    "zero": _zero,
-    "first_timestep": _first_timestep,
-}
-
-
-def sampling_sigmas(
-    schedule: NoiseSchedule, steps: int, spacing: str = "trailing", final_sigma: str = "zero"
-) -> Tensor:
-    """The noise levels a sampler walks down.
-
-    Args:
-        spacing: a key of SPACINGS; "trailing" starts at the noisiest timestep.
-        final_sigma: a key of FINAL_SIGMAS, where the last step ends.  Where the spacing itself visits
-            timestep 0 (linspace always, the others from some count on), a step to timestep 0 would stand
-            still, so "first_timestep" ends at 0 as "zero" does.
-
-    Returns:
-        (steps + 1,) float64, strictly falling.  Always exactly `steps` steps.
-
-    Raises:
-        SettingsError: unknown spacing or final_sigma, or a count the schedule does not have.
-    """
-    check_choice("spacing", spacing, SPACINGS)
-    check_choice("final_sigma", final_sigma, FINAL_SIGMAS)
-    train = len(schedule)
-    if not 1 <= steps <= train:
-        raise SettingsError(
-            f"steps must be between 1 and {train}, the model's training timesteps; got {steps}."
-        )
-    timesteps: list[float] = SPACINGS[spacing](train, steps).tolist()
-    sigmas = [schedule.sigma_at(t) for t in timesteps]
-    last = FINAL_SIGMAS[final_sigma](schedule)
-    return torch.tensor([*sigmas, last if last < sigmas[-1] else 0.0], dtype=torch.float64)

@@ -271,8 +271,8 @@ def test_betas_of_no_known_schedule_are_an_error(tmp_path, weights):
     with pytest.raises(CheckpointError) as error:
         compvis.read(tmp_path / "x.safetensors")
     assert str(error.value) == (
-        "x.safetensors was trained on a noise schedule that is none of scaled_linear, linear, cosine, sqrt "
-        "(betas from 0.001 to 0.008)."
+        "x.safetensors was trained on a noise schedule that is none of "
+        "scaled_linear, linear, cosine, sqrt, offset_cosine (betas from 0.001 to 0.008)."
     )
 
 

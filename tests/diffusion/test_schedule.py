@@ -5,14 +5,12 @@ import torch
 
 from ldm.diffusion.schedule import (
     BETAS,
-    FINAL_SIGMAS,
-    SPACINGS,
     NoiseSchedule,
     build_schedule,
     cosine_betas,
     linear_betas,
+    offset_cosine_betas,
     rescale_zero_terminal_snr,
-    sampling_sigmas,
     scaled_linear_betas,
 )
 from ldm.errors import SettingsError
@@ -60,6 +58,17 @@ def test_the_cosine_schedule_is_a_squared_cosine_until_betas_are_cut():
     ours = NoiseSchedule.from_betas(cosine_betas(1000)).alphas_cumprod
     torch.testing.assert_close(ours[:-1], exact[:-1], rtol=1e-10, atol=0)
     assert cosine_betas(1000)[-1] == 0.999
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 100, 1000])
+def test_the_offset_cosine_schedule_turns_an_angle_evenly_from_95_to_2_percent_of_signal(steps):
+    alphas_cumprod = NoiseSchedule.from_betas(offset_cosine_betas(steps)).alphas_cumprod
+    signal, noise = alphas_cumprod.sqrt(), (1 - alphas_cumprod).sqrt()
+    ends = [0.95, 0.02] if steps > 1 else [0.95, 0.95]
+    assert signal[[0, -1]].tolist() == pytest.approx(ends, rel=1e-11)
+    angles = torch.atan2(noise, signal)
+    even = torch.linspace(math.acos(ends[0]), math.acos(ends[1]), steps, dtype=torch.float64)
+    torch.testing.assert_close(angles, even, rtol=1e-13, atol=0)
 
 
 @every_schedule
@@ -130,87 +139,10 @@ def test_a_config_s_fields_build_the_schedule():
     assert torch.equal(rescaled.alphas_cumprod, ZERO_TERMINAL.alphas_cumprod)
 
 
-def test_spacings_are_those_of_the_literature():
-    spaced = {name: spacing(1000, 10).tolist() for name, spacing in SPACINGS.items()}
-    assert spaced["trailing"] == list(range(999, 0, -100))  # Lin et al. 2023, table 2
-    assert spaced["leading"] == list(range(901, 0, -100))  # CompVis: one above Lin et al.'s
-    assert spaced["linspace"] == list(range(999, -1, -111))
-
-
-@pytest.mark.parametrize("spacing", SPACINGS)
-def test_every_count_of_steps_has_that_many_different_timesteps(spacing):
-    for train in (1, 2, 5, 1000):
-        for steps in range(1, train + 1):
-            t = SPACINGS[spacing](train, steps)
-            assert len(t) == steps
-            assert (t.diff() < 0).all()
-            assert 0 <= t[-1] <= t[0] <= train - 1
-
-
-@pytest.mark.parametrize("final_sigma", FINAL_SIGMAS)
-@pytest.mark.parametrize("spacing", SPACINGS)
-@pytest.mark.parametrize("steps", [1, 2, 7, 30, 999, 1000])
-@pytest.mark.parametrize("schedule", [SD, ZERO_TERMINAL], ids=["sd", "zero_terminal_snr"])
-def test_noise_levels_fall_over_exactly_the_steps_asked_for(schedule, steps, spacing, final_sigma):
-    sigmas = sampling_sigmas(schedule, steps, spacing, final_sigma)
-    assert sigmas.dtype == torch.float64
-    assert len(sigmas) == steps + 1
-    assert (sigmas.diff() < 0).all()
-    first = schedule.sigmas[0]
-    visits_first = sigmas[-2] <= first
-    assert sigmas[-1] == (first if final_sigma == "first_timestep" and not visits_first else 0)
-
-
-@pytest.mark.parametrize("spacing", SPACINGS)
-def test_whole_timesteps_stay_whole_on_the_way_through_sigma(spacing):
-    t = SPACINGS[spacing](1000, 25)
-    told = torch.tensor([SD.timestep(s) for s in sampling_sigmas(SD, 25, spacing)[:-1].tolist()])
-    if torch.equal(t, t.round()):
-        assert torch.equal(told.double(), t)
-    torch.testing.assert_close(told.double(), t, rtol=0, atol=1e-4)
-
-
-def test_first_timestep_ends_where_compvis_s_ddim_does():
-    sigmas = sampling_sigmas(SD, 50, "leading", "first_timestep")
-    alphas_cumprod_prev = 1 / (1 + sigmas[-1] ** 2)
-    assert alphas_cumprod_prev.item() == pytest.approx(0.99915, abs=1e-12)  # alphas_cumprod[0]
-
-
-def test_first_timestep_ends_at_zero_where_the_spacing_visits_it():
-    for spacing, steps in (("linspace", 10), ("leading", 1000), ("trailing", 1000)):
-        sigmas = sampling_sigmas(SD, steps, spacing, "first_timestep")
-        assert sigmas[-2:].tolist() == [SD.sigma_at(0), 0]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            (1001, "trailing", "zero"),
-            "steps must be between 1 and 1000, the model's training timesteps; got 1001.",
-        ),
-        ((0, "trailing", "zero"), "steps must be between 1 and 1000, the model's training timesteps; got 0."),
-        (
-            (10, "trailling", "zero"),
-            "Unknown spacing 'trailling'. Did you mean 'trailing'? "
-            "Choose one of: trailing, leading, linspace.",
-        ),
-        (
-            (10, "trailing", "one"),
-            "Unknown final_sigma 'one'. Choose one of: zero, first_timestep.",
-        ),
-    ],
-)
-def test_impossible_levels_are_refused(arguments, message):
-    with pytest.raises(SettingsError) as error:
-        sampling_sigmas(SD, *arguments)
-    assert str(error.value) == message
-
-
 def test_unknown_betas_are_refused():
     with pytest.raises(SettingsError) as error:
         build_schedule(n_steps=1000, betas="scaled", linear_start=0.1, linear_end=0.2)
     assert str(error.value) == (
         "Unknown betas 'scaled'. Did you mean 'scaled_linear'? "
-        "Choose one of: scaled_linear, linear, cosine, sqrt."
+        "Choose one of: scaled_linear, linear, cosine, sqrt, offset_cosine."
     )
