@@ -3,7 +3,7 @@
 `run_file` writes a `Trace` to disk and reads it back; the views draw it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from PIL import Image
 from torch import Tensor
@@ -42,6 +42,9 @@ class Prediction:
         x0: (B, C, H, W) the clean latents it predicts, after guidance and rescale.
         x0_cond: (B, C, H, W) predicted with the prompt.
         x0_uncond: (B, C, H, W) predicted with the negative prompt; None when guidance is off.
+        x0_third: (B, C, H, W) predicted with what else the guidance asks about: the negative prompt where
+            x0_uncond is of the empty one (perpendicular), the picture alone (two-scale); None otherwise.
+        keeps_uncond: whether a sampler keeps the noise that x0_uncond leaves instead of x0's (CFG++).
         attention: cross-attention of the half with the prompt; None when not recorded.
         attention_uncond: the same of the half with the negative prompt.
     """
@@ -51,6 +54,16 @@ class Prediction:
     x0_uncond: Tensor | None = None
     attention: AttentionMaps | None = None
     attention_uncond: AttentionMaps | None = None
+    x0_third: Tensor | None = None
+    keeps_uncond: bool = False
+
+    @property
+    def anchor(self) -> Tensor:
+        """(B, C, H, W) the clean latents whose distance from x is the noise that a step keeps part of.
+
+        Source: CFG++, Chung et al. 2024 (arXiv:2406.08070): x0 is guided, the noise is not.
+        """
+        return self.x0_uncond if self.keeps_uncond and self.x0_uncond is not None else self.x0
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +72,14 @@ class Step:
 
     Attributes:
         index: 0 for the noisiest step.
-        sigma, sigma_next: noise level before and after; sigma_next is 0 on the last step.
-        timestep: what the network was told, in [0, T - 1]; may be a fraction.
+        sigma, sigma_next: noise level before and after; sigma_next is 0 on the last step.  It is above sigma
+            where the step ends by adding noise (restart), or where the run goes from a picture to its noise.
+        timestep: what the network was told at its first call, in [0, T - 1]; may be a fraction.
         x: (B, C, H, W) latents going in, at unit signal scale, x0 + sigma * eps.
         prediction: what the network said about x.
         x_next: (B, C, H, W) latents coming out.
+        sigma_asked, x_asked: what the network was asked about, where that is not sigma and x: noise was
+            stirred in first (s_churn), or the step runs the other way and starts without any.
     """
 
     index: int
@@ -73,11 +89,15 @@ class Step:
     x: Tensor
     prediction: Prediction
     x_next: Tensor
+    sigma_asked: float | None = None
+    x_asked: Tensor | None = None
 
     @property
     def eps(self) -> Tensor:
-        """(B, C, H, W) the noise that matches the guided x0, `(x - x0) / sigma`."""
-        return (self.x - self.prediction.x0) / self.sigma
+        """(B, C, H, W) the noise that matches the guided x0, `(x - x0) / sigma` of what was asked about."""
+        x = self.x if self.x_asked is None else self.x_asked
+        sigma = self.sigma if self.sigma_asked is None else self.sigma_asked
+        return (x - self.prediction.x0) / sigma
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +114,9 @@ class Trace:
         images: the pictures, decoded from the last step.
         seconds: wall-clock time of the steps and the decode.
         finished: False if the run was stopped before its last step.
+        parent: (run id, step) that it was taken up from.
+        init_image: the picture it started from, at the size of the run; None if from noise.
+        mask: which part of it was painted anew, white; None if all.
     """
 
     settings: Settings
@@ -105,4 +128,6 @@ class Trace:
     images: tuple[Image.Image, ...]
     seconds: float
     finished: bool = True
-    parent: tuple[str, int] | None = field(default=None)  # (run id, step) it was resumed from
+    parent: tuple[str, int] | None = None
+    init_image: Image.Image | None = None
+    mask: Image.Image | None = None

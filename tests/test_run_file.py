@@ -13,8 +13,9 @@ from ldm import run_file
 from ldm.errors import TraceError
 from ldm.trace import AttentionMaps, Prediction
 
-from .traces import TRACES, make_trace, with_a_small_disk, without_pictures
+from .traces import TRACES, grey_ramp, make_trace, with_a_small_disk, without_pictures
 
+PICTURE, MASK = grey_ramp().resize((64, 64)), grey_ramp().resize((64, 64)).convert("L")
 CANNOT = "x.safetensors cannot be read as a run: "
 DAMAGED = "x.safetensors is damaged or no run file."
 
@@ -47,6 +48,44 @@ def with_step(trace, k, **change):
     return dataclasses.replace(trace, steps=tuple(steps))
 
 
+def with_everything():
+    """A run in which each step has something that version 1 of the file did not know."""
+    trace = make_trace(steps=4)
+    steps = trace.steps
+    x0, third, x = (torch.randn(3, 1, 4, 8, 8, generator=torch.Generator().manual_seed(1))).unbind()
+    for k, prediction in (
+        (0, dataclasses.replace(steps[0].prediction, keeps_uncond=True)),
+        (1, dataclasses.replace(steps[1].prediction, x0_third=third)),
+    ):
+        trace = with_step(trace, k, prediction=prediction)
+    image, mask = trace.images[0].rotate(90), trace.images[0].convert("L")
+    trace = dataclasses.replace(trace, init_image=image, mask=mask)
+    trace = with_step(trace, 2, sigma_asked=steps[2].sigma + 1, x_asked=x, sigma_next=steps[1].sigma)
+    return with_step(trace, 3, sigma=0.0, sigma_next=1e-9, sigma_asked=1e-9, prediction=Prediction(x0, x0))
+
+
+NEW = {
+    "keeps_uncond": (0, {"keeps_uncond": True}, {}),
+    "x0_third": (0, {"x0_third": torch.zeros(1, 4, 8, 8)}, {}),
+    "x_asked": (1, {}, {"x_asked": torch.zeros(1, 4, 8, 8)}),
+    "sigma_asked": (1, {}, {"sigma_asked": 11.0}),
+    "sigma_next above sigma": (1, {}, {"sigma_next": 14.0}),
+}
+
+
+def with_one(name):
+    if name in ("init_image", "mask"):
+        return dataclasses.replace(make_trace(), init_image=PICTURE, mask=MASK if name == "mask" else None)
+    k, told, change = NEW[name]
+    prediction = dataclasses.replace(make_trace().steps[k].prediction, **told)
+    return with_step(make_trace(), k, prediction=prediction, **change)
+
+
+def version(path):
+    with safe_open(path, "pt") as file:
+        return json.loads(file.metadata()[run_file.KEY])["version"]
+
+
 @pytest.mark.parametrize("trace", TRACES.values(), ids=TRACES)
 def test_a_run_comes_back_bit_for_bit(path, trace):
     run_file.save(trace, path)
@@ -58,6 +97,52 @@ def test_a_run_comes_back_bit_for_bit(path, trace):
         assert (ours.prediction.x0_uncond is None) == (theirs.prediction.x0_uncond is None)
         assert ours.timestep == theirs.timestep
     assert [i.tobytes() for i in back.images] == [i.tobytes() for i in trace.images]
+
+
+def test_what_a_step_may_have_besides_comes_back_bit_for_bit(path):
+    trace = with_everything()
+    run_file.save(trace, path)
+    back = run_file.load(path)
+    assert run_file.equal(back, trace)
+    steps = back.steps
+    assert [s.prediction.keeps_uncond for s in steps] == [True, False, False, False]
+    assert [s.prediction.x0_third is None for s in steps] == [True, False, True, True]
+    assert torch.equal(steps[1].prediction.x0_third, trace.steps[1].prediction.x0_third)
+    assert [s.x_asked is None for s in steps] == [True, True, False, True]
+    assert torch.equal(steps[2].x_asked, trace.steps[2].x_asked)
+    assert [s.sigma_asked for s in steps] == [s.sigma_asked for s in trace.steps]
+    assert steps[2].sigma_next > steps[2].sigma
+    assert steps[3].sigma == 0
+    for ours, theirs in ((trace.init_image, back.init_image), (trace.mask, back.mask)):
+        assert (ours.mode, ours.size, ours.tobytes()) == (theirs.mode, theirs.size, theirs.tobytes())
+
+
+def test_runs_with_other_masks_are_not_equal():
+    ours, other = with_one("mask"), dataclasses.replace(with_one("mask"), mask=MASK.rotate(90))
+    assert run_file.equal(ours, with_one("mask"))
+    assert not run_file.equal(ours, other)
+    assert not run_file.equal(ours, with_one("init_image"))
+
+
+@pytest.mark.parametrize("trace", TRACES.values(), ids=TRACES)
+def test_a_run_without_what_is_new_is_a_file_of_version_1(path, trace):
+    run_file.save(trace, path)
+    assert version(path) == 1
+
+
+@pytest.mark.parametrize("name", [*NEW, "init_image", "mask"])
+def test_a_run_that_version_1_would_misread_says_so(path, name):
+    run_file.save(with_one(name), path)
+    assert version(path) == 2
+    assert run_file.equal(run_file.load(path), with_one(name))
+
+
+def test_a_file_of_version_1_still_loads(path):
+    def older(record, tensors):
+        for step in record["steps"]:
+            del step["sigma_asked"], step["keeps_uncond"]
+
+    assert run_file.equal(run_file.load(rewritten(path, older)), make_trace())
 
 
 def test_numbers_that_are_easily_lost_come_back(path):
@@ -131,6 +216,8 @@ def test_unusual_runs_come_back_too(path, trace):
         lambda t: with_step(
             t, 0, prediction=dataclasses.replace(t.steps[0].prediction, attention=AttentionMaps(()))
         ),
+        *(lambda t, name=name: with_one(name) for name in [*NEW, "init_image"]),
+        lambda t: dataclasses.replace(t, init_image=PICTURE, mask=MASK),
     ],
 )
 def test_runs_that_differ_are_not_equal(change):
@@ -247,7 +334,7 @@ def first(**change):
         (lambda record, tensors: "[" * 50_000, "its record is not valid JSON"),
         (lambda record, tensors: "[]", "its version is None"),
         (said(version=True), "its version is True"),
-        (said(version=2), "it was written by a newer version of this app"),
+        (said(version=3), "it was written by a newer version of this app"),
         (said(settings=None), "its settings is None"),
         (said(settings={}), "its settings are refused (The settings name no prompt)"),
         (said(steps="x" * 1000), "its steps is 'xxxxxxxxxxxx...xxxxxxxxxxxxx'"),
@@ -262,7 +349,14 @@ def first(**change):
         (first(sigma=math.inf), "its sigma is inf"),
         (first(sigma="1"), "its sigma is '1'"),
         (first(sigma=0.0, sigma_next=0.0), "its step 0 goes from sigma 0.0 to 0.0"),
-        (first(sigma=1.0, sigma_next=2.0), "its step 0 goes from sigma 1.0 to 2.0"),
+        (first(sigma=0.0, sigma_next=1.0), "its step 0 goes from sigma 0.0 to 1.0"),
+        (first(sigma=1.0, sigma_next=-2.0), "its step 0 goes from sigma 1.0 to -2.0"),
+        (first(sigma=-1.0, sigma_asked=1.0, sigma_next=0.0), "its step 0 goes from sigma -1.0 to 0.0"),
+        (first(sigma_asked=0.0), "its step 0 asks about sigma 0.0"),
+        (first(sigma_asked=-1), "its step 0 asks about sigma -1.0"),
+        (first(sigma_asked=math.nan), "its sigma_asked is nan"),
+        (first(sigma_asked=True), "its sigma_asked is True"),
+        (first(keeps_uncond=1), "its keeps_uncond is 1"),
         (first(timestep=None), "its timestep is None"),
         (first(index=0.5), "its index is 0.5"),
         (drop("steps.1.x"), "its step 1 is incomplete"),
@@ -272,6 +366,20 @@ def first(**change):
         (put("steps.4.x", torch.zeros(1, 4, 8, 8)), "it holds 'steps.4.x', which no run has"),
         (put("steps.2.x0", torch.zeros(1, 4, 9, 9)), "its step 2 has latents of another shape than step 0"),
         (put("steps.2.x0", torch.zeros(1, 4, 8, 8).int()), "its step 2 holds whole numbers for latents"),
+        (
+            put("steps.2.x0_third", torch.zeros(1, 4, 9, 9)),
+            "its step 2 has latents of another shape than step 0",
+        ),
+        (
+            put("steps.2.x_asked", torch.zeros(2, 4, 8, 8)),
+            "its step 2 has latents of another shape than step 0",
+        ),
+        (
+            put("steps.2.x0_third", torch.zeros(1, 4, 8, 8).int()),
+            "its step 2 holds whole numbers for latents",
+        ),
+        (put("steps.2.x_asked", torch.zeros(1, 4, 8, 8).int()), "its step 2 holds whole numbers for latents"),
+        (put("steps.9.x_asked", torch.zeros(1, 4, 8, 8)), "it holds 'steps.9.x_asked', which no run has"),
         (put("steps.1.attention.0", torch.zeros(2, 8, 8, 8)), "its step 1 does not fit a batch of 1"),
         (put("steps.1.attention.0", torch.zeros(())), "its step 1 does not fit a batch of 1"),
         (put("images.0", torch.zeros(8, 8, 3)), "its picture 0 is no picture"),
@@ -283,7 +391,14 @@ def first(**change):
         (resized(16, 16), "its latents of 8 x 8 do not fit a picture of 16 x 16"),
         (resized(2048, 2048), "its latents of 8 x 8 do not fit a picture of 2048 x 2048"),
         (channels(65), "its latents have 65 channels, at most 64 are read"),
-        (put("images.1", torch.zeros(8, 8, 3).byte()), "it has 2 pictures for a batch of 1"),
+        (put("images.1", torch.zeros(64, 64, 3).byte()), "it has 2 pictures for a batch of 1"),
+        (put("init_image", torch.zeros(64, 64).byte()), "its init_image is no picture"),
+        (put("init_image", torch.zeros(64, 64, 3)), "its init_image is no picture"),
+        (put("init_image", torch.zeros(8, 9, 3).byte()), "its init_image has 9 x 8 pixels, not 64 x 64"),
+        (put("mask", torch.zeros(64, 64, 3).byte()), "its mask is no picture"),
+        (put("mask", torch.zeros(64).byte()), "its mask is no picture"),
+        (put("mask", torch.zeros(64, 32).byte()), "its mask has 32 x 64 pixels, not 64 x 64"),
+        (put("mask", torch.zeros(64, 64).byte()), "it has a mask for no picture"),
     ],
 )
 def test_a_run_that_does_not_fit_together_says_where(path, change, reason):
