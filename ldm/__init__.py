@@ -2,7 +2,7 @@
 
 from .checkpoints import load
 from .errors import CheckpointError, ImageError, LdmError, SettingsError, TraceError
-from .generation import finish, generate, resume, run
+from .generation import finish, generate, invert, resume, run
 from .latent_diffusion import LatentDiffusion
 from .settings import Settings
 from .trace import Prediction, Step, Trace
@@ -20,6 +20,7 @@ __all__ = [
     "TraceError",
     "finish",
     "generate",
+    "invert",
     "load",
     "resume",
     "run",

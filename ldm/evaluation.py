@@ -12,10 +12,8 @@ from torch import Tensor
 
 from .data.captions import Labels
 from .data.scenes import evaluation_prompts
-from .diffusion.denoiser import Denoiser
-from .diffusion.samplers import DEFAULT_ETA, SAMPLERS
-from .diffusion.schedule import sampling_sigmas
-from .generation import check, noise_stream
+from .diffusion.samplers import SAMPLERS
+from .generation import check, denoiser_of, levels_of, noise_stream, options_of
 from .images import to_images, to_tensor
 from .latent_diffusion import LatentDiffusion
 from .metrics import psnr, ssim
@@ -90,21 +88,12 @@ def draw(model: LatentDiffusion, prompts: Sequence[str], settings: Settings) -> 
     """
     settings = replace(settings, batch_size=1)
     check(model, settings)
-    guided = settings.cfg_scale != 1
-    denoise = Denoiser(
-        network=lambda x, t, context: model.predict(x, t, context),
-        schedule=model.schedule,
-        prediction_type=model.prediction_type,
-        context=model.get_text_conditioning(prompts),
-        uncond=model.get_text_conditioning([settings.negative_prompt] * len(prompts)) if guided else None,
-        cfg_scale=settings.cfg_scale,
-        cfg_rescale=settings.cfg_rescale,
-    )
-    sigmas = sampling_sigmas(model.schedule, settings.steps, settings.spacing, settings.final_sigma)
-    noise = replace(noise_stream(model, settings), batch_size=len(prompts))
+    denoise = denoiser_of(model, settings, prompts)
+    sigmas = levels_of(model, settings)
+    noise = noise_stream(model, replace(settings, batch_size=len(prompts)))
     x = (noise(0) * (1 + float(sigmas[0]) ** 2) ** 0.5).to(model.device)
-    eta = DEFAULT_ETA.get(settings.sampler, 0.0) if settings.eta is None else settings.eta
-    for step in SAMPLERS[settings.sampler](denoise, x, sigmas, eta, noise, ()):
+    options = options_of(settings)
+    for step in SAMPLERS[settings.sampler].run(denoise, x, sigmas, options, noise, ()):
         x = step.x_next
     return model.autoencoder_decode(x).float().cpu().clamp(-1, 1)
 

@@ -6,23 +6,57 @@ and what a test writes down.
 
 import math
 import reprlib
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
-from .errors import SettingsError
+from .errors import SettingsError, check_choice
 
 LIMITS: dict[str, tuple[float, float]] = {
     "steps": (1, 1000),
+    "rho": (0.1, 100.0),
     "cfg_scale": (0.0, 30.0),
     "cfg_rescale": (0.0, 1.0),
+    "cfg_start": (0.0, 1.0),
+    "cfg_stop": (0.0, 1.0),
+    "cfg_final": (0.0, 30.0),
+    "dynamic_threshold": (0.0, 1.0),
+    "negative_scale": (0.0, 10.0),
+    "image_cfg_scale": (0.0, 30.0),
     "eta": (0.0, 1.0),
+    "s_churn": (0.0, 1000.0),
+    "s_tmin": (0.0, 1e5),
+    "s_tmax": (0.0, 1e5),
+    "s_noise": (0.0, 2.0),
+    "order": (1, 4),
+    "step_lr": (1e-9, 1.0),
+    "steps_per_level": (1, 1000),
     "strength": (0.0, 1.0),
     "seed": (0, 2**32 - 1),
+    "variation_seed": (0, 2**32 - 1),
+    "variation_strength": (0.0, 1.0),
     "batch_size": (1, 16),
     "width": (16, 2048),
     "height": (16, 2048),
 }
-WHOLE = ("steps", "seed", "batch_size", "width", "height")
+WHOLE = ("steps", "order", "steps_per_level", "seed", "variation_seed", "batch_size", "width", "height")
+OPTIONAL = ("rho", "eta", "s_tmax", "order", "step_lr", "variation_seed")  # None leaves it to the sampler
+TEXTS = (
+    "prompt",
+    "negative_prompt",
+    "sampler",
+    "spacing",
+    "final_sigma",
+    "cfg_method",
+    "cfg_schedule",
+    "full_strength",
+    "noise",
+)
+LISTS: dict[str, tuple[float, float, int]] = {  # least, most, how many at most
+    "sigmas": (0.0, 1e6, 1001),
+    "cfg_scales": (0.0, 30.0, 16),
+}
+FULL_STRENGTHS = ("picture", "noise")
 MAX_PROMPT = 2000  # characters
 
 
@@ -35,16 +69,33 @@ class Settings:
         negative_prompt: text guidance pushes away from; used only when cfg_scale != 1.
         steps: number of denoising steps, 1 to 1000.
         sampler: a key of `diffusion.samplers.SAMPLERS`.
-        spacing: a key of `diffusion.schedule.SPACINGS`.
-        final_sigma: where the last step ends, a key of `diffusion.schedule.FINAL_SIGMAS`: "zero", or
+        spacing: a key of `diffusion.spacing.SPACINGS`.
+        final_sigma: where the last step ends, a key of `diffusion.spacing.FINAL_SIGMAS`: "zero", or
             "first_timestep" as CompVis and labml end.
+        rho: bend of the "karras" and "polyexponential" spacings; None is their own.
+        sigmas: falling noise levels of the spacing "custom", one for each step; None otherwise.
         cfg_scale: classifier-free guidance, `uncond + cfg_scale * (cond - uncond)`; 1 is off.
+        cfg_scales: the same for each picture of the batch, in place of cfg_scale; None is one for all.
         cfg_rescale: 0 to 1, how much of the guided prediction's standard deviation is brought back to
             that of the prediction with the prompt (Lin et al. 2023, arXiv:2305.08891, eq. 16).
+        cfg_method: how predictions are combined, a key of `diffusion.guidance.METHODS`.
+        cfg_schedule: how cfg_scale changes on the way, a key of `diffusion.guidance.CFG_SCHEDULES`.
+        cfg_start, cfg_stop: the part of the way where it acts or changes, 0 is the noisiest timestep.
+        cfg_final: where a "linear" or "cosine" schedule ends.
+        dynamic_threshold: percentile of |x0| that guidance may not pass; 0 is off.
+        negative_scale: weight of the negative prompt with "perpendicular".
+        image_cfg_scale: weight of the picture with "two_scale".
         eta: fresh noise per step, 0 (deterministic) to 1; None is the sampler's own choice
             (`diffusion.samplers.DEFAULT_ETA`).
+        s_churn, s_tmin, s_tmax, s_noise, order, step_lr, steps_per_level: as
+            `diffusion.samplers.SamplerOptions`; s_tmax None is without an end.
         strength: how much of an init image to replace, 0 to 1; ignored without one.
+        full_strength: what strength 1 starts from: "picture", the picture under the most noise there is, of
+            which a trace shows through; "noise", the noise alone, as without a picture.
+        noise: whose random numbers, a key of `diffusion.noise.NOISES`.
         seed: picture i of the batch uses seed + i, so a batch is reproducible one by one.
+        variation_seed, variation_strength: the start noise is turned towards that of another seed; then
+            picture i has seed and variation_seed + i.
         width, height: pixels, a multiple of the model's `size_multiple`.
 
     Raises:
@@ -57,17 +108,39 @@ class Settings:
     sampler: str = "dpmpp_2m"
     spacing: str = "trailing"
     final_sigma: str = "zero"
+    rho: float | None = None
+    sigmas: tuple[float, ...] | None = None
     cfg_scale: float = 3.0
+    cfg_scales: tuple[float, ...] | None = None
     cfg_rescale: float = 0.7
+    cfg_method: str = "cfg"
+    cfg_schedule: str = "constant"
+    cfg_start: float = 0.0
+    cfg_stop: float = 1.0
+    cfg_final: float = 1.0
+    dynamic_threshold: float = 0.0
+    negative_scale: float = 1.0
+    image_cfg_scale: float = 1.5
     eta: float | None = None
+    s_churn: float = 0.0
+    s_tmin: float = 0.0
+    s_tmax: float | None = None
+    s_noise: float = 1.0
+    order: int | None = None
+    step_lr: float | None = None
+    steps_per_level: int = 5
     strength: float = 1.0
+    full_strength: str = "picture"
+    noise: str = "per_picture"
     seed: int = 0
+    variation_seed: int | None = None
+    variation_strength: float = 0.0
     batch_size: int = 1
     width: int = 256
     height: int = 256
 
     def __post_init__(self) -> None:
-        for name in ("prompt", "negative_prompt", "sampler", "spacing", "final_sigma"):
+        for name in TEXTS:
             _check_text(name, getattr(self, name))
         for name in ("prompt", "negative_prompt"):
             length = len(getattr(self, name))
@@ -76,18 +149,55 @@ class Settings:
         if not self.prompt.strip():
             raise SettingsError(f"prompt must say what to draw, got {self.prompt!r}.")
         for name, (low, high) in LIMITS.items():
-            if name == "eta" and self.eta is None:
+            if name in OPTIONAL and getattr(self, name) is None:
                 continue
             object.__setattr__(self, name, _number(name, getattr(self, name), low, high))
-        last = int(LIMITS["seed"][1]) - self.batch_size + 1
-        if self.seed > last:  # picture i of the batch has seed + i, which must be a seed too
+        for name in LISTS:
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _numbers(name, getattr(self, name)))
+        self._check_seeds()
+        if self.cfg_scales is not None and len(self.cfg_scales) != self.batch_size:
             raise SettingsError(
-                f"seed must be at most {last} for batch_size {self.batch_size}, got {self.seed}."
+                f"cfg_scales must have {self.batch_size} numbers, one for each picture, "
+                f"got {len(self.cfg_scales)}."
             )
+        check_choice("full_strength", self.full_strength, FULL_STRENGTHS)
+
+    def _check_seeds(self) -> None:
+        """Picture i of the batch has seed + i, or variation_seed + i, which must be seeds too."""
+        if self.variation_strength > 0 and self.variation_seed is None:
+            raise SettingsError(
+                f"variation_strength {_short(self.variation_strength)} needs a variation_seed, it is None."
+            )
+        counted = "variation_seed" if self.variation_strength > 0 else "seed"
+        last = int(LIMITS["seed"][1]) - self.batch_size + 1
+        if getattr(self, counted) > last:
+            raise SettingsError(
+                f"{counted} must be at most {last} for batch_size {self.batch_size}, "
+                f"got {getattr(self, counted)}."
+            )
+
+    @property
+    def guided(self) -> bool:
+        """Whether the prompt is weighed against anything: without it a step costs one call of the network."""
+        if self.cfg_method != "cfg" or self.cfg_scales is not None:
+            return True
+        return self.cfg_scale != 1 or (self.cfg_schedule in ("linear", "cosine") and self.cfg_final != 1)
+
+    def of_picture(self, index: int) -> Self:
+        """What draws picture `index` of the batch alone: its own seed and guidance."""
+        varied = self.variation_strength > 0 and self.variation_seed is not None
+        return replace(
+            self,
+            batch_size=1,
+            seed=self.seed if varied else self.seed + index,
+            variation_seed=(self.variation_seed or 0) + index if varied else self.variation_seed,
+            cfg_scales=None if self.cfg_scales is None else (self.cfg_scales[index],),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, in field order."""
-        return asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -105,6 +215,14 @@ def _check_text(name: str, value: object) -> None:
     half = next((c for c in value if "\ud800" <= c <= "\udfff"), None)
     if half is not None:
         raise SettingsError(f"{name} holds {half!r}, half of a character; type or paste it again.")
+
+
+def _numbers(name: str, values: object) -> tuple[float, ...]:
+    """`values` as numbers, each within the limits of the field, not too many of them."""
+    low, high, most = LISTS[name]
+    if isinstance(values, str) or not isinstance(values, Sequence) or not 1 <= len(values) <= most:
+        raise SettingsError(f"{name} must be a list of 1 to {most} numbers, got {reprlib.repr(values)}.")
+    return tuple(float(_number(f"{name}[{i}]", value, low, high)) for i, value in enumerate(values))
 
 
 def _number(name: str, value: object, low: float, high: float) -> int | float:

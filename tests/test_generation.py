@@ -6,7 +6,8 @@ from PIL import Image
 
 import ldm
 from ldm import Settings, SettingsError, finish, generate, resume, run
-from ldm.diffusion.samplers import SAMPLERS
+from ldm.diffusion.samplers import CFG_PP, SAMPLERS
+from ldm.diffusion.spacing import SPACINGS
 from ldm.models.config import ScheduleConfig
 from tests.conftest import tiny_model
 
@@ -164,14 +165,39 @@ def test_a_model_of_v_with_zero_terminal_snr_draws_finite_pictures():
         ({"height": 20}, "height must be a multiple of 8 for tiny, got 20."),
         (
             {"sampler": "dimm"},
-            "Unknown sampler 'dimm'. Did you mean 'ddim'? "
-            "Choose one of: dpmpp_2m, ddim, ddpm, euler, euler_ancestral, heun.",
+            f"Unknown sampler 'dimm'. Did you mean 'ddim'? Choose one of: {', '.join(SAMPLERS)}.",
         ),
         (
             {"spacing": "trail"},
-            "Unknown spacing 'trail'. Did you mean 'trailing'? Choose one of: trailing, leading, linspace.",
+            f"Unknown spacing 'trail'. Did you mean 'trailing'? Choose one of: {', '.join(SPACINGS)}.",
         ),
         ({"final_sigma": "one"}, "Unknown final_sigma 'one'. Choose one of: zero, first_timestep."),
+        (
+            {"noise": "mine"},
+            "Unknown noise 'mine'. Choose one of: per_picture, diffusers, a1111_gpu, comfyui.",
+        ),
+        (
+            {"cfg_method": "cfg_pp", "sampler": "heun"},
+            f"cfg_method 'cfg_pp' is not for the sampler 'heun'; choose one of: {', '.join(sorted(CFG_PP))}.",
+        ),
+        (
+            {"sampler": "euler", "order": 2},
+            "The sampler 'euler' has no order 2; it has: none.",
+        ),
+        (
+            {"sampler": "lms", "order": 4, "s_churn": 1.0},
+            "s_churn is not for the sampler 'lms'; choose one of: euler, heun, dpm_2.",
+        ),
+        ({"sampler": "deis", "order": 4}, "The sampler 'deis' has no order 4; it has: 1, 2, 3."),
+        (
+            {"sampler": "restart", "spacing": "custom", "sigmas": (3.0, 2.0, 1.0, 0.5)},
+            "The sampler 'restart' lays out noise levels itself; 'custom' is not for it.",
+        ),
+        ({"cfg_start": 0.9, "cfg_stop": 0.2}, "Guidance start must be at most its stop 0.2, got 0.9."),
+        (
+            {"cfg_method": "two_scale"},
+            "tiny reads no picture beside its latents, so cfg_method 'two_scale' has nothing to weigh.",
+        ),
     ],
 )
 def test_what_the_model_cannot_do_is_said_at_the_call(model, change, message):

@@ -8,7 +8,7 @@ from PIL import Image, PngImagePlugin
 
 from ldm import png
 from ldm.diffusion.samplers import SAMPLERS
-from ldm.diffusion.schedule import SPACINGS
+from ldm.diffusion.spacing import SPACINGS
 from ldm.errors import ImageError, LdmError, SettingsError
 from ldm.settings import Settings
 

@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..checkpoints import load, save
 from ..diffusion.denoiser import from_x0
-from ..diffusion.schedule import sampling_sigmas
+from ..diffusion.spacing import sampling_sigmas
 from ..errors import LdmError
 from ..latent_diffusion import LatentDiffusion
 from .autoencoder import rate

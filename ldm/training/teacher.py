@@ -14,9 +14,10 @@ from torch import Tensor
 
 from ..data.scenes import OBJECTS, written
 from ..diffusion.denoiser import Denoiser
+from ..diffusion.guidance import Guidance
 from ..diffusion.noise import NoiseStream
-from ..diffusion.samplers import DEFAULT_ETA, SAMPLERS
-from ..diffusion.schedule import sampling_sigmas
+from ..diffusion.samplers import DEFAULT_ETA, SAMPLERS, SamplerOptions
+from ..diffusion.spacing import sampling_sigmas
 from ..errors import LdmError
 from ..latent_diffusion import LatentDiffusion
 from .state import TrainStep, generator_for, load_state, save_state
@@ -138,11 +139,10 @@ def draw_paths(config: Teaching, teacher: LatentDiffusion, prompts: list[str], f
         prediction_type=teacher.prediction_type,
         context=teacher.get_text_conditioning(prompts),
         uncond=teacher.get_text_conditioning([""]).expand(len(prompts), -1, -1),
-        cfg_scale=best.cfg_scale,
-        cfg_rescale=best.cfg_rescale,
+        guidance=Guidance(scale=best.cfg_scale, rescale=best.cfg_rescale),
     )
     x = noise(0) * (1 + float(sigmas[0]) ** 2) ** 0.5
-    steps = list(SAMPLERS[best.sampler](denoise, x, sigmas, 0.0, noise, ()))
+    steps = list(SAMPLERS[best.sampler].run(denoise, x, sigmas, SamplerOptions(), noise, ()))
     visited = steps[:: config.steps // config.calls]
     levels = [step.x / (1 + step.sigma**2) ** 0.5 for step in visited]
     return torch.stack([*levels, steps[-1].x_next], dim=1).half()

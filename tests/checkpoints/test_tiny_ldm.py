@@ -14,8 +14,9 @@ from torch import Tensor
 from ldm.checkpoints import build, compvis, read
 from ldm.checkpoints.diffusers_export import autoencoder_weights, unet_weights
 from ldm.diffusion.denoiser import Denoiser
-from ldm.diffusion.samplers import SAMPLERS
-from ldm.diffusion.schedule import sampling_sigmas
+from ldm.diffusion.guidance import Guidance
+from ldm.diffusion.samplers import SAMPLERS, SamplerOptions
+from ldm.diffusion.spacing import sampling_sigmas
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.models.config import TextConfig
 
@@ -160,13 +161,13 @@ def trajectory(golden: Case, model: LatentDiffusion, context: Tensor, uncond: Te
         prediction_type=model.prediction_type,
         context=context,
         uncond=uncond,
-        cfg_scale=cfg_scale,
+        guidance=Guidance(cfg_scale),
     )
 
     def noise(draw: int) -> Tensor:
         return golden.inputs["noise"][draw - 1].double()
 
-    steps = list(SAMPLERS["ddim"](denoise, x, sigmas, eta, noise, ()))
+    steps = list(SAMPLERS["ddim"].run(denoise, x, sigmas, SamplerOptions(eta=eta), noise, ()))
     latents = [x, *(step.x_next for step in steps)]
     return torch.stack([z / (1 + float(s) ** 2) ** 0.5 for z, s in zip(latents, sigmas, strict=True)])
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from ldm.diffusion.denoiser import Denoiser
 from ldm.diffusion.gaussian import posterior
+from ldm.diffusion.guidance import Guidance
 from ldm.diffusion.samplers import SAMPLERS
 from ldm.diffusion.schedule import build_schedule
 from ldm.models.config import UNetConfig
@@ -36,9 +37,9 @@ def unet(path, dtype):
     weights = {k.removeprefix(prefix): v.float() for k, v in load_file(path).items()}
     net.load_state_dict({k: weights[k] for k in net.state_dict()})
 
-    def network(x, t, context):
+    def network(x, t, context, y=None):
         with torch.no_grad():
-            return net(x, t, context), ()
+            return net(x, t, context, y), ()
 
     net.to(dtype)
     return network, config
@@ -65,7 +66,7 @@ def schedule_of(golden):
 def denoiser_of(golden, dtype, cfg_scale, prediction_type="eps"):
     network, _ = unet(weights_path(golden), dtype)
     context, uncond = (embedding(golden, name, dtype) for name in ("cond", "uncond"))
-    return Denoiser(network, schedule_of(golden), prediction_type, context, uncond, cfg_scale)
+    return Denoiser(network, schedule_of(golden), prediction_type, context, uncond, Guidance(cfg_scale))
 
 
 def embedding(golden, name, dtype):
@@ -80,17 +81,27 @@ def embedding(golden, name, dtype):
     return exact
 
 
-def supplied(noise, factor=1.0):
-    """A noise source from a stack of draws: step k takes entry k."""
-    return lambda draw: noise[draw - 1].double() * factor
+class Supplied:
+    """A noise source from a stack of draws: step k takes entry k, Brownian noise the next one.
+
+    Attributes:
+        used: numbers of the draws that were asked for.
+    """
+
+    def __init__(self, draws=None, factor=1.0):
+        self.draws, self.factor, self.used = draws, factor, []
+
+    def __call__(self, draw):
+        assert self.draws is not None, "a deterministic sampler drew noise"
+        self.used.append(draw - 1)
+        return self.draws[draw - 1].double() * self.factor
+
+    def between(self, sigma, sigma_next):
+        return self(len(self.used) + 1)
 
 
 def float64(values):
     return torch.tensor(values, dtype=torch.float64)
-
-
-def no_noise(draw):
-    raise AssertionError("a deterministic sampler drew noise")
 
 
 def scale(sigma):
@@ -98,10 +109,11 @@ def scale(sigma):
     return (1 + sigma**2) ** 0.5
 
 
-def replay(sampler, denoiser, x, sigmas, eta, noise):
+def replay(sampler, denoiser, x, sigmas, options, noise):
     """Steps of a sampler from x of unit variance."""
     sigmas = float64(sigmas)
-    return list(SAMPLERS[sampler](denoiser, x * scale(sigmas[0].item()), sigmas, eta, noise, ()))
+    x = x * scale(sigmas[0].item())
+    return list(SAMPLERS[sampler].run(denoiser, x, sigmas, options, noise, ()))
 
 
 def compvis_sigmas(schedule, timesteps):

@@ -12,30 +12,24 @@ import torch
 
 from ldm.diffusion.denoiser import Denoiser, from_x0, to_x0
 from ldm.diffusion.gaussian import q_sample, target
-from ldm.diffusion.samplers import SAMPLERS, ancestral_step
-from ldm.diffusion.schedule import (
-    NoiseSchedule,
-    cosine_betas,
-    linear_betas,
-    sampling_sigmas,
-    scaled_linear_betas,
-    sqrt_betas,
-)
+from ldm.diffusion.guidance import Guidance
+from ldm.diffusion.samplers import SAMPLERS, SamplerOptions, ancestral_step
+from ldm.diffusion.schedule import NoiseSchedule, cosine_betas, linear_betas, scaled_linear_betas, sqrt_betas
+from ldm.diffusion.spacing import sampling_sigmas
 from tests.golden_cases import assert_whole, case, names
 
 from .golden_replay import (
+    Supplied,
     both_dtypes,
     compvis_sigmas,
     ddim_timesteps,
     denoiser_of,
     float64,
-    no_noise,
     one_picture,
     posterior_tables,
     replay,
     scale,
     schedule_of,
-    supplied,
     unit_variance,
     x0s,
 )
@@ -143,7 +137,7 @@ def test_guidance_is_compvis_s(dtype):
         if key.endswith(".f64"):
             continue
         cfg_scale = float(key.removeprefix("scale_"))
-        denoiser = Denoiser(network, schedule_of(golden), "eps", context, context, cfg_scale)
+        denoiser = Denoiser(network, schedule_of(golden), "eps", context, context, Guidance(cfg_scale))
         ours = from_x0(x, 1.0, denoiser(x, 1.0).x0, "eps")
         golden.assert_matches(key + (".f64" if dtype == torch.float64 else ""), ours)
         # "with scale exactly 1 the original evaluates the conditional branch only"
@@ -187,9 +181,11 @@ def test_ddim_is_compvis_s(name, dtype):
     schedule = schedule_of(golden)
     timesteps = ddim_timesteps("uniform", config["S"], len(schedule))
     denoiser = denoiser_of(golden, dtype, config["unconditional_guidance_scale"])
-    noise = supplied(inputs["noise"], config["temperature"]) if "noise" in inputs else no_noise
+    noise = Supplied(inputs["noise"], config["temperature"]) if "noise" in inputs else Supplied()
     sigmas = compvis_sigmas(schedule, timesteps)
-    steps = replay("ddim", denoiser, inputs["x_T"].to(dtype), sigmas, config["eta"], noise)
+    steps = replay(
+        "ddim", denoiser, inputs["x_T"].to(dtype), sigmas, SamplerOptions(eta=config["eta"]), noise
+    )
     assert [s.timestep for s in steps] == timesteps.tolist()[::-1]
     check_trajectory(golden, steps, dtype)
     suffix = ".f64" if dtype == torch.float64 else ""
@@ -205,11 +201,13 @@ def test_ddim_with_a_network_that_predicts_v_is_stability_s(name, dtype):
     config, inputs = golden.config, golden.inputs
     schedule = schedule_of(golden)
     denoiser = denoiser_of(golden, dtype, config["unconditional_guidance_scale"], "v")
-    noise = supplied(inputs["noise"]) if "noise" in inputs else no_noise
+    noise = Supplied(inputs["noise"]) if "noise" in inputs else Supplied()
     timesteps = ddim_timesteps("uniform", config["S"], len(schedule))
     golden.assert_matches("timesteps", timesteps)
     sigmas = compvis_sigmas(schedule, timesteps)
-    steps = replay("ddim", denoiser, inputs["x_T"].to(dtype), sigmas, config["eta"], noise)
+    steps = replay(
+        "ddim", denoiser, inputs["x_T"].to(dtype), sigmas, SamplerOptions(eta=config["eta"]), noise
+    )
     check_trajectory(golden, steps, dtype)
 
 
@@ -223,7 +221,7 @@ def check_trajectory(golden, steps, dtype):
     golden.assert_matches("latent", x[-1])
 
 
-def paste_in_between(denoiser, x, sigmas, eta, noise, *, before=None, after=None):
+def paste_in_between(denoiser, x, sigmas, options, noise, *, before=None, after=None):
     """Step one at a time with a change to x, at unit variance, before or after each step; all results.
 
     Args:
@@ -234,7 +232,7 @@ def paste_in_between(denoiser, x, sigmas, eta, noise, *, before=None, after=None
     for index in range(len(sigmas) - 1):
         x = before(index, x) if before else x
         latents = x * scale(sigmas[index].item())
-        step = next(SAMPLERS["ddim"](denoiser, latents, sigmas, eta, noise, history))
+        step = next(SAMPLERS["ddim"].run(denoiser, latents, sigmas, options, noise, history))
         history.append(step)
         x = step.x_next / scale(step.sigma_next)
         x = after(index, x) if after else x
@@ -257,7 +255,12 @@ def test_inpainting_by_pasting_before_each_step_is_compvis_s(dtype):
 
     sigmas = compvis_sigmas(schedule, timesteps)
     x = paste_in_between(
-        denoiser, inputs["x_T"], sigmas, config["eta"], supplied(inputs["noise"]), before=paste
+        denoiser,
+        inputs["x_T"],
+        sigmas,
+        SamplerOptions(eta=config["eta"]),
+        Supplied(inputs["noise"]),
+        before=paste,
     )
     if dtype == torch.float64:
         golden.assert_matches("latent.f64", x[-1])
@@ -278,7 +281,7 @@ def test_starting_from_a_noised_picture_is_compvis_s(dtype):
     z = q_sample(schedule, inputs["x0"], t, inputs["noise"])
     denoiser = denoiser_of(golden, dtype, config["unconditional_guidance_scale"])
     sigmas = compvis_sigmas(schedule, timesteps[:start])
-    x = unit_variance(replay("ddim", denoiser, z, sigmas, config["eta"], no_noise))
+    x = unit_variance(replay("ddim", denoiser, z, sigmas, SamplerOptions(eta=config["eta"]), Supplied()))
     if dtype == torch.float64:
         golden.assert_matches("z_enc.f64", z)
         golden.assert_matches("latent.f64", x[-1])
@@ -291,56 +294,6 @@ def test_starting_from_a_noised_picture_is_compvis_s(dtype):
         golden.assert_matches("latent", x[-1])
 
 
-KDIFF = {
-    "euler": "euler",
-    "euler_cfg": "euler",
-    "euler_discrete_sigmas": "euler",
-    "euler_ancestral": "euler_ancestral",
-    "euler_ancestral_eta05": "euler_ancestral",
-    "heun": "heun",
-    "dpmpp_2m": "dpmpp_2m",
-    "dpmpp_2m_cfg": "dpmpp_2m",
-}
-
-
-@both_dtypes
-@pytest.mark.parametrize("name", KDIFF)
-def test_samplers_are_k_diffusions(name, dtype):
-    golden = case(f"kdiff_{name}")
-    config, inputs = golden.config, golden.inputs
-    told = []
-    denoiser = denoiser_of(golden, dtype, config["guidance"] or 1.0)
-
-    def network(x, t, context):
-        told.append(t[0].item())
-        return denoiser.network(x, t, context)
-
-    arguments = config["sampler_args"]
-    noise = supplied(inputs["noise"], arguments.get("s_noise", 1.0)) if "noise" in inputs else no_noise
-    sigmas = golden.expected["sigmas.f64"]
-    suffix = ".f64" if dtype == torch.float64 else ""
-    if config["sigmas"] == "get_sigmas(n)":
-        sigmas = sampling_sigmas(denoiser.schedule, config["n"], "linspace", "zero")
-        golden.assert_matches(f"sigmas{suffix}", sigmas.to(dtype))
-    steps = list(
-        SAMPLERS[KDIFF[name]](
-            dataclasses.replace(denoiser, network=network),
-            inputs["noise0"].to(dtype) * sigmas[0].item(),
-            sigmas,
-            arguments.get("eta", 1.0),
-            noise,
-            (),
-        )
-    )
-    golden.assert_matches(f"latent{suffix}", steps[-1].x_next)
-    golden.assert_matches(f"sigma_hat{suffix}", float64([s.sigma for s in steps]).to(dtype))
-    golden.assert_matches(f"model_timesteps{suffix}", float64(told).to(dtype))
-    if dtype == torch.float64:
-        return
-    golden.assert_matches("x_inter", torch.stack([s.x for s in steps]))
-    golden.assert_matches("denoised", x0s(steps))
-
-
 @both_dtypes
 def test_ancestral_sampling_at_every_timestep_is_compvis_s_ddpm(dtype):
     golden = case("ddpm_ancestral")
@@ -349,21 +302,25 @@ def test_ancestral_sampling_at_every_timestep_is_compvis_s_ddpm(dtype):
     count = golden.config["timesteps"]
     denoiser = denoiser_of(golden, dtype, 1.0)
     sigmas = [*(schedule.sigma_at(t) for t in reversed(range(count))), 0.0]
-    noise = supplied(inputs["noise"])
-    x = unit_variance(replay("ddpm", denoiser, inputs["x_T"], sigmas, 0.0, noise))
+    noise = Supplied(inputs["noise"])
+    x = unit_variance(replay("ddpm", denoiser, inputs["x_T"], sigmas, SamplerOptions(), noise))
 
     def paste(index, x):  # the quirk: at the noise level before the step
         t = torch.full((len(x),), count - 1 - index)
         kept = q_sample(schedule, inputs["x0"], t, inputs["q_sample_noise"][index])
         return kept * inputs["mask"] + (1 - inputs["mask"]) * x
 
-    masked = paste_in_between(denoiser, inputs["x_T"], sigmas, 1.0, noise, after=paste)
+    masked = paste_in_between(denoiser, inputs["x_T"], sigmas, SamplerOptions(eta=1.0), noise, after=paste)
     last = len(schedule) - 1
     high = []
     for index, draw in enumerate(inputs["noise_high_t"]):
         levels = [schedule.sigma_at(last - index), schedule.sigma_at(last - index - 1)]
         x_high = high[-1] if high else inputs["x_T"]
-        high.append(unit_variance(replay("ddpm", denoiser, x_high, levels, 0.0, supplied(draw[None])))[-1])
+        high.append(
+            unit_variance(replay("ddpm", denoiser, x_high, levels, SamplerOptions(), Supplied(draw[None])))[
+                -1
+            ]
+        )
     ours = {"latent": x[-1], "masked_latent": masked[-1], "p_sample_t999_998_997": torch.stack(high)}
     if dtype == torch.float64:
         for name, value in ours.items():
@@ -394,14 +351,14 @@ def test_ddim_and_paint_are_labml_s(dtype):
     timesteps = golden.expected["time_steps"]
     golden.assert_matches("time_steps", ddim_timesteps("uniform", config["S"], len(schedule)))
     denoiser = denoiser_of(golden, dtype, config["uncond_scale"])
-    sigmas, noise = compvis_sigmas(schedule, timesteps), supplied(inputs["noise"])
+    sigmas, noise = compvis_sigmas(schedule, timesteps), Supplied(inputs["noise"])
     ours = {"ddim_alpha": schedule.alphas_cumprod[timesteps]}
     pairs = list(pairwise(sigmas))[::-1]
     ours["ddim_alpha_prev"] = float64([1 / scale(s) ** 2 for _, s in pairs])
     ours["ddim_sigma"] = float64([ancestral_step(*p, config["eta"])[1] / scale(p[1]) for p in pairs])
 
     def last(levels, eta, x=inputs["x_T"]):
-        return unit_variance(replay("ddim", denoiser, x, levels, eta, noise))[-1]
+        return unit_variance(replay("ddim", denoiser, x, levels, SamplerOptions(eta=eta), noise))[-1]
 
     ours["eta0_latent"] = last(sigmas, 0.0)
     ours["eta_latent"] = last(sigmas, config["eta"])
@@ -418,7 +375,9 @@ def test_ddim_and_paint_are_labml_s(dtype):
 
     ours["q_sample"] = noised(start)
     levels = compvis_sigmas(schedule, timesteps[:start])
-    ours["paint_latent"] = paste_in_between(denoiser, noised(start), levels, 0.0, no_noise, after=paste)[-1]
+    ours["paint_latent"] = paste_in_between(
+        denoiser, noised(start), levels, SamplerOptions(), Supplied(), after=paste
+    )[-1]
     ours["img2img_latent"] = last(levels, 0.0, noised(start))
     for name, value in ours.items():
         golden.assert_matches(name, value.to(golden.expected[name].dtype))
@@ -432,14 +391,16 @@ def test_ddpm_is_labml_s(dtype):
     schedule = schedule_of(golden)
     count = len(schedule) - config["skip_steps"]
     sigmas = [*(schedule.sigma_at(t) for t in reversed(range(count))), 0.0]
-    noise = supplied(inputs["noise"])
+    noise = Supplied(inputs["noise"])
     ours = {}
     for name, cfg_scale in (("latent", config["uncond_scale"]), ("latent_no_guidance", 1.0)):
         denoiser = denoiser_of(golden, dtype, cfg_scale)
-        ours[name] = unit_variance(replay("ddpm", denoiser, inputs["x_T"], sigmas, 0.0, noise))[-1]
+        ours[name] = unit_variance(replay("ddpm", denoiser, inputs["x_T"], sigmas, SamplerOptions(), noise))[
+            -1
+        ]
     denoiser = denoiser_of(golden, dtype, config["uncond_scale"])
     levels = [schedule.sigma_at(len(schedule) - 1), schedule.sigma_at(len(schedule) - 2)]
-    steps = replay("ddpm", denoiser, inputs["x_T"], levels, 0.0, noise)
+    steps = replay("ddpm", denoiser, inputs["x_T"], levels, SamplerOptions(), noise)
     ours["p_sample_t999"] = unit_variance(steps)[-1]
     ours["p_sample_t999_x0"] = steps[0].prediction.x0
     ours["p_sample_t999_eps"] = steps[0].eps
@@ -453,6 +414,5 @@ def test_every_number_of_these_cases_is_compared(request):
     exceptions = {
         ("vpred", "eps_from_v"): "inexact in float32 where sigma is small; compared in float64",
         ("vpred", "eps_from_v_target"): "the same",
-        ("kdiff_*", "sigmas*"): "Karras's spacing is none of ours: the samplers are given the case's levels",
     }
     assert_whole(request, exceptions)

@@ -8,9 +8,11 @@ import torch
 
 from ldm.diffusion.denoiser import from_x0, to_x0
 from ldm.diffusion.gaussian import denoising_loss, posterior, prior_bits, q_sample, target, vlb_weights
+from ldm.diffusion.samplers import SamplerOptions
 from tests.golden_cases import assert_whole, case
 
 from .golden_replay import (
+    Supplied,
     both_dtypes,
     denoiser_of,
     one_picture,
@@ -18,7 +20,6 @@ from .golden_replay import (
     replay,
     scale,
     schedule_of,
-    supplied,
     unit_variance,
 )
 
@@ -88,8 +89,8 @@ def test_the_closed_forms_are_compvis_s(dtype):
                     dataclasses.replace(denoiser, context=denoiser.context[i : i + 1]),
                     x_t[i : i + 1],
                     [schedule.sigma_at(step), schedule.sigma_at(step - 1) if step else 0.0],
-                    1.0,
-                    supplied(eps[None, i : i + 1], temperature),
+                    SamplerOptions(eta=1.0),
+                    Supplied(eps[None, i : i + 1], temperature),
                 )
             )[-1]
             for i, step in enumerate(t.tolist())

@@ -7,8 +7,9 @@ import ldm
 from ldm.__main__ import main
 from ldm.checkpoints import save
 from ldm.diffusion.denoiser import Denoiser
-from ldm.diffusion.samplers import SAMPLERS
-from ldm.diffusion.schedule import build_schedule, sampling_sigmas
+from ldm.diffusion.samplers import SAMPLERS, SamplerOptions
+from ldm.diffusion.schedule import build_schedule
+from ldm.diffusion.spacing import sampling_sigmas
 from ldm.errors import LdmError
 from ldm.models.config import RecommendedSettings, ScheduleConfig
 from ldm.training import config as known
@@ -62,7 +63,7 @@ def test_a_step_of_ddim_with_the_target_lands_where_the_teacher_was(calls):
 
     denoise = Denoiser(network, schedule, "v", torch.zeros(3, 1, 1))
     x = way[0] * (1 + sigmas[0] ** 2).sqrt()
-    for step in SAMPLERS["euler"](denoise, x, sigmas, 0.0, None, ()):
+    for step in SAMPLERS["euler"].run(denoise, x, sigmas, SamplerOptions(), None, ()):
         there = way[step.index + 1] * (1 + step.sigma_next**2) ** 0.5
         torch.testing.assert_close(step.x_next, there, rtol=1e-9, atol=1e-6)
 

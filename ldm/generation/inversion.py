@@ -1,0 +1,56 @@
+"""From a picture to the noise it would have been drawn from."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from PIL import Image
+
+from ..diffusion.inversion import encode
+from ..errors import SettingsError
+from ..latent_diffusion import LatentDiffusion
+from ..settings import Settings
+from ..trace import Step
+from .asked import check, denoiser_of, levels_of
+from .record import on_cpu
+from .start import encoded, resized
+
+MAX_REFINEMENTS = 50
+
+
+def invert(
+    model: LatentDiffusion,
+    settings: Settings,
+    image: Image.Image,
+    *,
+    refinements: int = 0,
+    record_attention: bool = False,
+) -> Iterator[Step]:
+    """Walk from a picture up to the first noise level, yielding every step; no random number is drawn.
+
+    `generate` with the last step's `x_next` as `latents`, the same settings and a deterministic sampler leads
+    back, the more exactly the more refinements.  Strong guidance makes that hard: invert with cfg_scale 1.
+
+    Args:
+        settings: steps, spacing and guidance; the sampler is DDIM's, upwards.
+        refinements: fixed-point iterations of each step, 0 to MAX_REFINEMENTS, at a network call each.
+
+    Raises:
+        SettingsError: at once, if the model cannot do what was asked.
+    """
+    if not 0 <= refinements <= MAX_REFINEMENTS:
+        raise SettingsError(f"refinements must be between 0 and {MAX_REFINEMENTS}, got {refinements}.")
+    settings = replace(settings, sampler="ddim", eta=0.0, s_churn=0.0, order=None)
+    check(model, settings)
+    return _encode(model, settings, image, refinements, record_attention)
+
+
+@torch.no_grad()  # on the generator, as in `generate`
+def _encode(
+    model: LatentDiffusion, settings: Settings, image: Image.Image, refinements: int, record_attention: bool
+) -> Iterator[Step]:
+    count = settings.batch_size
+    x = encoded(model, resized(settings, image)).expand(count, -1, -1, -1).to(model.device)
+    denoise = denoiser_of(model, settings, [settings.prompt] * count, record_attention=record_attention)
+    sigmas = levels_of(model, settings).flip(0)
+    yield from on_cpu(encode(denoise, x, sigmas, refinements=refinements), model.device)

@@ -1,0 +1,174 @@
+"""Where a run starts: noise, a picture under noise, a picture with a hole."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..diffusion.denoiser import Keep
+from ..errors import SettingsError
+from ..images import to_tensor
+from ..latent_diffusion import LatentDiffusion
+from ..settings import Settings
+from .asked import levels_of, noise_stream
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """What a run starts from besides noise, at the size the settings name.
+
+    Attributes:
+        image: RGB.
+        mask: "L", white is painted anew, black stays byte for byte; None paints everything.
+    """
+
+    image: Image.Image
+    mask: Image.Image | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What the first step is given.
+
+    Attributes:
+        sigmas: noise levels of the steps to make; only the last one where no step is to be made.
+        x: (B, C, H, W) latents, x0 + sigma * eps.
+        concat, keep: as `Denoiser`.
+    """
+
+    sigmas: Tensor
+    x: Tensor
+    concat: Tensor | None = None
+    keep: Keep | None = None
+
+
+def fitted(settings: Settings, init_image: Image.Image | None, mask: Image.Image | None) -> Picture | None:
+    """The picture and the mask at the size of the run.
+
+    Raises:
+        SettingsError: a mask without a picture.
+    """
+    if init_image is None:
+        if mask is not None:
+            raise SettingsError("A mask needs a picture to start from, and there is none.")
+        return None
+    size = (settings.width, settings.height)
+    if mask is not None:
+        mask = mask.convert("L")
+        mask = mask if mask.size == size else mask.resize(size, Image.Resampling.NEAREST)
+    return Picture(resized(settings, init_image), mask)
+
+
+def resized(settings: Settings, image: Image.Image) -> Image.Image:
+    """The picture as RGB at the size the settings name."""
+    size = (settings.width, settings.height)
+    image = image.convert("RGB")
+    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+
+
+def first_step(settings: Settings) -> int:
+    """The first step to be made of a run that starts from a picture: none of them at strength 0.
+
+    Source: SDEdit, Meng et al. 2022 (arXiv:2108.01073), algorithm 1.
+    """
+    if settings.strength == 0:
+        return settings.steps
+    return min(settings.steps - 1, round(settings.steps * (1 - settings.strength)))
+
+
+def position(sigmas: Tensor, step: int) -> int:
+    """Where in the noise levels a step starts, by its number; a rise is no step but the end of one."""
+    levels: list[float] = sigmas.tolist()
+    starts = [i for i, (low, high) in enumerate(pairwise(levels)) if high <= low]
+    return starts[step] if step < len(starts) else len(levels) - 1
+
+
+def start_of(
+    model: LatentDiffusion, settings: Settings, picture: Picture | None, given: Tensor | None = None
+) -> Start:
+    """Noise levels and latents to begin with.
+
+    Args:
+        given: (B, C, H, W) latents of the first noise level, in place of the seed's noise.
+
+    Raises:
+        SettingsError: the network reads channels that nothing here fills.
+    """
+    sigmas, noise = levels_of(model, settings), noise_stream(model, settings)
+    first = 0 if picture is None else first_step(settings)
+    sigmas = sigmas[position(sigmas, first) :]
+    sigma = float(sigmas[0]) if len(sigmas) > 1 else 0.0
+    pure = noise(0) * (1 + sigma**2) ** 0.5
+    concat = _concat(model, settings, picture)
+    if given is not None:
+        if given.shape != pure.shape:
+            expected, got = tuple(pure.shape), tuple(given.shape)
+            raise SettingsError(f"latents must be of shape {expected} for these settings, got {got}.")
+        return Start(sigmas, given.to(pure), concat)
+    if picture is None:
+        return Start(sigmas, pure, concat)
+    latents = encoded(model, picture.image).expand(settings.batch_size, -1, -1, -1)
+    x = latents + sigma * noise(0)
+    keep = None
+    if picture.mask is not None and concat is None:
+        keep = Keep(latents, latent_mask(picture.mask, model.downsampling_factor))
+    if settings.strength == 1 and settings.full_strength == "noise":
+        # what is kept follows its own latents from the start
+        x = pure if keep is None else torch.where(keep.mask > 0, pure, x)
+    return Start(sigmas, x, concat, keep)
+
+
+@torch.no_grad()
+def encoded(model: LatentDiffusion, image: Image.Image) -> Tensor:
+    """(1, C, H, W) latents of a picture, float32 on the CPU: the mean, so nothing is random here."""
+    return model.autoencoder_encode(to_tensor([image]), mean=True).float().cpu()
+
+
+def latent_mask(mask: Image.Image, f: int) -> Tensor:
+    """(1, 1, H, W) in [0, 1]: the most that is asked for anywhere in the f x f pixels of a latent."""
+    pixels = to_tensor([mask])[:, :1] / 2 + 0.5  # (1, 1, f*H, f*W)
+    return torch.nn.functional.max_pool2d(pixels, f)
+
+
+def _concat(model: LatentDiffusion, settings: Settings, picture: Picture | None) -> Tensor | None:
+    """(B, c, H, W) channels that the network reads after the latents.
+
+    One and C more are an inpainting model's, the mask and the latents of the picture with its hole grey (all
+    of it where there is no picture); C more an editing model's, the latents of the picture, unscaled.
+
+    Source: Stable Diffusion's inpainting model; InstructPix2Pix (arXiv:2211.09800), section 3.2.
+    """
+    channels = model.latent_channels
+    more = model.config.unet.in_channels - channels
+    if more == 0:
+        return None
+    if more == channels + 1:
+        size = (settings.width, settings.height)
+        everything = Picture(Image.new("RGB", size, (127, 127, 127)), Image.new("L", size, 255))
+        if picture is None or picture.mask is None:
+            picture = everything if picture is None else Picture(picture.image, everything.mask)
+        made = _with_hole(model, picture)
+    elif more == channels and picture is not None:
+        made = encoded(model, picture.image) / model.latent_scaling_factor
+    elif more == channels:
+        raise SettingsError(f"{model.name} edits a picture and needs one to start from; there is none.")
+    else:
+        raise SettingsError(
+            f"{model.name} reads {more} channels besides its {channels} latents; {channels} (editing) "
+            f"and {channels + 1} (inpainting) can be filled."
+        )
+    return made.expand(settings.batch_size, -1, -1, -1)
+
+
+def _with_hole(model: LatentDiffusion, picture: Picture) -> Tensor:
+    """(1, 1 + C, H, W): the mask, and the latents of the picture with the hole in grey."""
+    mask = picture.mask if picture.mask is not None else Image.new("L", picture.image.size, 255)
+    hole = mask.point(lambda value: 255 if value >= 128 else 0)
+    f = model.downsampling_factor
+    grey = to_tensor([picture.image]) * (to_tensor([hole])[:, :1] < 0)
+    with torch.no_grad():
+        latents = model.autoencoder_encode(grey, mean=True).float().cpu()
+    nearest = to_tensor([hole])[:, :1, ::f, ::f] / 2 + 0.5
+    return torch.cat([nearest, latents], dim=1)

@@ -1,0 +1,133 @@
+"""Every sampler, saved at the end of a run and taken up at every step, in a process of its own."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from ldm import Settings, finish, resume, run, run_file
+from ldm.diffusion.samplers import CFG_PP, SAMPLERS, USES_ETA
+from ldm.generation import generate
+from tests.conftest import tiny_model
+from tests.test_generation import same
+
+ROOT = Path(__file__).parent.parent
+PLAIN = Settings("a red circle above a blue square", steps=12, width=32, height=32)
+PICTURE = Image.radial_gradient("L").resize((32, 32)).convert("RGB")
+MASK = Image.new("L", (32, 32)).transform((32, 32), Image.Transform.AFFINE, (1, 0, 0, 0, 1, 0))
+MASK.paste(255, (8, 4, 24, 20))
+
+OTHER_PROCESS = """
+import sys
+from ldm import resume, run_file
+from tests.conftest import tiny_model
+from tests.test_generation import same
+model = tiny_model()
+for path in sys.argv[1:]:
+    trace = run_file.load(path)
+    for at in range(len(trace.steps)):
+        again = list(resume(model, trace, at, record_attention=False))
+        assert len(again) == len(trace.steps) - at, (path, at)
+        assert all(same(a, b) for a, b in zip(again, trace.steps[at:], strict=True)), (path, at)
+    print(path)
+"""
+
+
+def settings_for(name):
+    """With everything that the sampler can be told to do."""
+    entry = SAMPLERS[name]
+    return dataclasses.replace(
+        PLAIN,
+        sampler=name,
+        eta=0.6 if name in USES_ETA else None,
+        s_churn=3.0 if entry.churns else 0.0,
+        steps_per_level=3,
+        cfg_method="cfg_pp" if name in CFG_PP else "cfg",
+        cfg_schedule="linear",
+    )
+
+
+OTHERS = {
+    "custom levels": {"spacing": "custom", "sigmas": tuple(14.0 * 0.6**k for k in range(12))},
+    "another's noise": {"sampler": "dpmpp_sde", "noise": "a1111_gpu"},
+    "variation": {"sampler": "ddpm", "variation_seed": 5, "variation_strength": 0.3, "noise": "diffusers"},
+    "per picture": {"batch_size": 2, "cfg_scales": (1.0, 6.0), "dynamic_threshold": 0.9},
+    "perpendicular": {"cfg_method": "perpendicular", "negative_prompt": "a green apple"},
+    "interval": {"cfg_schedule": "interval", "cfg_start": 0.2, "cfg_stop": 0.7},
+}
+
+
+@pytest.mark.slow
+def test_in_a_new_process_a_saved_run_goes_on_from_every_step_with_the_same_bits(tmp_path):
+    model = tiny_model()
+    runs = {name: (settings_for(name), {}) for name in SAMPLERS}
+    runs |= {name: (dataclasses.replace(PLAIN, **changes), {}) for name, changes in OTHERS.items()}
+    runs["picture"] = dataclasses.replace(PLAIN, strength=0.6), {"init_image": PICTURE}
+    inpaint = dataclasses.replace(PLAIN, strength=0.9, sampler="euler_ancestral")
+    runs["hole"] = inpaint, {"init_image": PICTURE, "mask": MASK}
+    runs["restart from a picture"] = (
+        dataclasses.replace(PLAIN, strength=0.8, sampler="restart"),
+        {"init_image": PICTURE},
+    )
+    paths = []
+    for name, (settings, given) in runs.items():
+        paths.append(str(tmp_path / f"{name}.safetensors"))
+        steps = list(generate(model, settings, record_attention=False, **given))
+        run_file.save(finish(model, settings, steps, 0.0, **given), paths[-1])
+    done = subprocess.run(
+        [sys.executable, "-c", OTHER_PROCESS, *paths], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split("\n")[:-1] == paths
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_change_at_a_step_leaves_the_steps_before_it_and_moves_those_after(model, name):
+    settings = dataclasses.replace(settings_for(name), steps=6)
+    trace = run(model, settings)
+    before = [step.x_next.clone() for step in trace.steps]
+    at = 2
+    rest = list(resume(model, trace, at, dataclasses.replace(settings, prompt="a green apple", seed=9)))
+    assert all(torch.equal(step.x_next, kept) for step, kept in zip(trace.steps, before, strict=True))
+    assert torch.equal(rest[0].x, trace.steps[at].x)
+    assert not torch.equal(rest[0].x_next, trace.steps[at].x_next)
+    assert [step.sigma for step in rest] == [step.sigma for step in trace.steps[at:]]
+
+
+def test_a_fork_with_other_steps_can_be_taken_up_again_at_every_step_of_its_own(model):
+    settings = dataclasses.replace(PLAIN, steps=6)
+    trace = run(model, settings)
+    changed = dataclasses.replace(settings, steps=9, sampler="dpmpp_2m_sde", seed=4)
+    rest = list(resume(model, trace, 3, changed))
+    assert len(rest) == 6
+    forked = dataclasses.replace(
+        trace, settings=changed, steps=(*trace.steps[:3], *rest), parent=("some run", 3)
+    )
+    stopped = dataclasses.replace(forked, steps=forked.steps[:6], finished=False)
+    for at in range(3, 9):
+        assert all(same(a, b) for a, b in zip(resume(model, forked, at), rest[at - 3 :], strict=True))
+        if at <= 6:
+            assert all(same(a, b) for a, b in zip(resume(model, stopped, at), rest[at - 3 :], strict=True))
+
+
+def test_any_sampler_goes_on_where_another_one_was(model):
+    trace = run(model, dataclasses.replace(PLAIN, steps=12, sampler="restart"))
+    again = next(k for k, step in enumerate(trace.steps) if step.sigma_next > step.sigma)
+    for name in SAMPLERS:
+        for at in (again, again + 1, again + 2):
+            changed = dataclasses.replace(trace.settings, sampler=name, steps=12)
+            steps = list(resume(model, trace, at, changed))
+            assert len(steps) == 12 - at
+            assert steps[-1].sigma_next == 0
+            assert steps[-1].x_next.isfinite().all()
+
+
+def test_the_first_steps_of_a_run_do_not_depend_on_how_many_are_taken(model):
+    steps = generate(model, PLAIN)
+    some = [next(steps), next(steps)]
+    steps.close()
+    assert all(same(a, b) for a, b in zip(some, run(model, PLAIN).steps, strict=False))
