@@ -4,10 +4,8 @@ One iTXt chunk, `ldm`, holds JSON.  As a courtesy a second one, `parameters`, sa
 AUTOMATIC1111's web UI, whose own PNGs are read too.
 """
 
-import dataclasses
 import io
 import json
-import re
 import struct
 import zlib
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
+from . import automatic1111
 from .errors import ImageError, SettingsError
 from .images import DAMAGE, MAX_PIXELS
 from .settings import Settings
@@ -26,22 +25,10 @@ VERSION = 1  # of the JSON's layout
 MAX_TEXT = 100_000  # characters of settings that are parsed
 MAX_BYTES = 256 * 2**20  # of a file that is opened
 
-# AUTOMATIC1111's names of samplers and noise schedules -> ours.  A sampler not listed keeps its name, so that
-# it is refused by that name; any other noise schedule becomes "linspace", the timesteps of its default.
-SAMPLER_NAMES = {
-    "DPM++ 2M": "dpmpp_2m",
-    "DDIM": "ddim",
-    "DDPM": "ddpm",
-    "Euler": "euler",
-    "Euler a": "euler_ancestral",
-    "Heun": "heun",
-}
-SPACING_NAMES = {"SGM Uniform": "trailing", "DDIM": "leading", "Simple": "leading"}
-
 
 def settings_of_image(settings: Settings, i: int) -> Settings:
-    """What makes picture `i` of a batch alone: its own seed, and a batch of one."""
-    return dataclasses.replace(settings, seed=settings.seed + i, batch_size=1)
+    """What makes picture `i` of a batch alone: its own seed and guidance, and a batch of one."""
+    return settings.of_picture(i)
 
 
 def save(
@@ -64,7 +51,7 @@ def save(
         data["extra"] = extra
     info = PngImagePlugin.PngInfo()
     info.add_itxt(KEY, json.dumps(data))
-    info.add_itxt(STRANGERS_KEY, _parameters(settings, model_name))
+    info.add_itxt(STRANGERS_KEY, automatic1111.write(settings, model_name))
     buffer = io.BytesIO()
     image.save(buffer, "PNG", pnginfo=info)
     write_file(path, [buffer.getbuffer()])
@@ -89,7 +76,7 @@ def read(path: str | Path) -> tuple[Settings, str]:
             f"The settings in {path.name} have {len(texts[key])} characters; at most {MAX_TEXT} are read."
         )
     try:
-        return (_ours if key == KEY else _automatic1111)(texts[key])
+        return (_ours if key == KEY else automatic1111.read)(texts[key])
     except SettingsError as error:
         raise SettingsError(f"The settings in {path.name} cannot be used: {error}") from error
 
@@ -123,74 +110,3 @@ def _ours(text: str) -> tuple[Settings, str]:
         raise SettingsError("they are not a record of settings.")
     model_name = data.get("model")
     return Settings.from_dict(data["settings"]), model_name if isinstance(model_name, str) else ""
-
-
-def _parameters(settings: Settings, model_name: str) -> str:
-    """What AUTOMATIC1111's web UI would write."""
-    names = {ours: theirs for theirs, ours in SAMPLER_NAMES.items()}
-    fields = {
-        "Steps": settings.steps,
-        "Sampler": names.get(settings.sampler, settings.sampler),
-        "CFG scale": f"{settings.cfg_scale:g}",
-        "Seed": settings.seed,
-        "Size": f"{settings.width}x{settings.height}",
-        "Model": json.dumps(model_name) if re.search(r'[,:"\n]', model_name) else model_name,
-    }
-    lines = [settings.prompt]
-    if settings.negative_prompt:
-        lines.append(f"Negative prompt: {settings.negative_prompt}")
-    lines.append(", ".join(f"{key}: {value}" for key, value in fields.items()))
-    return "\n".join(lines)
-
-
-def _automatic1111(text: str) -> tuple[Settings, str]:
-    """`prompt`, `Negative prompt: ...` and `Steps: 20, Sampler: Euler a, ...`, each on lines of its own."""
-    *lines, last = text.strip().split("\n")
-    if not last.startswith("Steps: "):
-        raise SettingsError("their last line does not start with 'Steps: '.")
-    prompt, _, negative = "\n".join(["", *lines]).partition("\nNegative prompt: ")
-    sampler = _field(last, "Sampler", "DPM++ 2M")
-    schedule = _field(last, "Schedule type", "")
-    for name in ("Karras", "Exponential", "SGM Uniform"):  # until version 1.9 part of the sampler's name
-        if sampler.endswith(f" {name}"):
-            sampler, schedule = sampler.removesuffix(f" {name}"), name
-    width, _, height = _field(last, "Size", "512x512").partition("x")
-    settings = Settings(
-        prompt=prompt.strip(),
-        negative_prompt=negative.strip(),
-        steps=_int("Steps", _field(last, "Steps", "20")),
-        sampler=SAMPLER_NAMES.get(sampler, sampler),
-        spacing=SPACING_NAMES.get(schedule, SPACING_NAMES.get(sampler, "linspace")),
-        cfg_scale=_float("CFG scale", _field(last, "CFG scale", "7")),
-        cfg_rescale=0.0,  # theirs has none
-        seed=_int("Seed", _field(last, "Seed", "0")),
-        width=_int("Size", width),
-        height=_int("Size", height),
-    )
-    return settings, _field(last, "Model", "")
-
-
-def _field(line: str, name: str, default: str) -> str:
-    """A value of `Steps: 20, Model: "a, b"`, without its quotes."""
-    found = re.search(rf'(?:^|, ){re.escape(name)}: ("(?:[^"\\]|\\.)*"|[^,]*)', line)
-    if found is None:
-        return default
-    value = found[1].strip()
-    if value.startswith('"'):
-        try:
-            return str(json.loads(value))
-        except ValueError:
-            return value.strip('"')
-    return value
-
-
-def _int(name: str, value: str) -> int:
-    if not re.fullmatch(r"\d{1,20}", value):
-        raise SettingsError(f"{name} must be a whole number, got {value[:40]!r}.")
-    return int(value)
-
-
-def _float(name: str, value: str) -> float:
-    if not re.fullmatch(r"\d{1,20}(\.\d{0,20})?", value):
-        raise SettingsError(f"{name} must be a number, got {value[:40]!r}.")
-    return float(value)

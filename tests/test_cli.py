@@ -55,6 +55,25 @@ def test_generate_writes_a_run_file(capsys, weights, tmp_path):
     assert code == 0 and len(run_file.load(path).steps) == 3
 
 
+def test_generate_starts_from_a_picture_and_leaves_what_the_mask_leaves(capsys, weights, tmp_path):
+    photo, mask = Image.radial_gradient("L").resize((32, 32)).convert("RGB"), Image.new("L", (32, 32))
+    mask.paste(255, (8, 8, 24, 24))
+    photo.save(tmp_path / "photo.png")
+    mask.save(tmp_path / "mask.png")
+    out = tmp_path / "out"
+    code, _, err = run(
+        capsys, "generate", "a red circle", "--weights", weights, "--out", str(out), "--strength", "0.8",
+        "--init-image", str(tmp_path / "photo.png"), "--mask", str(tmp_path / "mask.png"),
+        "--spacing", "custom", "--sigmas", "9, 4,2 0.5", "--cfg-schedule", "linear", "--seed", "4",
+    )  # fmt: skip
+    assert code == 0, err
+    picture = Image.open(out / "0000000004-000.png")
+    assert picture.crop((0, 0, 32, 8)).tobytes() == photo.crop((0, 0, 32, 8)).tobytes()
+    assert picture.crop((8, 8, 24, 24)).tobytes() != photo.crop((8, 8, 24, 24)).tobytes()
+    settings, _ = png.read(out / "0000000004-000.png")
+    assert settings.sigmas == (9.0, 4.0, 2.0, 0.5) and settings.cfg_schedule == "linear"
+
+
 def test_roundtrip_says_what_it_did_to_the_picture(capsys, weights, tmp_path):
     Image.new("RGB", (30, 22), "teal").save(tmp_path / "photo.png")
     out_path = tmp_path / "back.png"

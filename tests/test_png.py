@@ -6,7 +6,8 @@ import zlib
 import pytest
 from PIL import Image, PngImagePlugin
 
-from ldm import png
+from ldm import automatic1111, png
+from ldm.diffusion.noise import NOISES
 from ldm.diffusion.samplers import SAMPLERS
 from ldm.diffusion.spacing import SPACINGS
 from ldm.errors import ImageError, LdmError, SettingsError
@@ -70,7 +71,8 @@ def test_strangers_read_our_settings_in_their_words(tmp_path):
     with Image.open(path) as image:
         assert image.info["parameters"] == (
             "a cat\nNegative prompt: a dog\n"
-            'Steps: 28, Sampler: Euler a, CFG scale: 6.5, Seed: 3, Size: 640x256, Model: "a, b"'
+            "Steps: 28, Sampler: Euler a, Schedule type: trailing, CFG scale: 6.5, Seed: 3, "
+            'Size: 640x256, Model: "a, b", RNG: CPU'
         )
 
 
@@ -91,9 +93,10 @@ def test_strangers_settings_are_read(tmp_path):
             negative_prompt="dog, blurry",
             steps=28,
             sampler="euler_ancestral",
-            spacing="linspace",
+            spacing="karras",
             cfg_scale=6.5,
             cfg_rescale=0.0,
+            noise="a1111_gpu",
             seed=1234567890,
             width=640,
             height=384,
@@ -105,10 +108,13 @@ def test_strangers_settings_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("theirs", "sampler", "spacing"),
     [
-        ("DPM++ 2M Karras", "dpmpp_2m", "linspace"),
-        ("DPM++ 2M, Schedule type: SGM Uniform", "dpmpp_2m", "trailing"),
+        ("DPM++ 2M Karras", "dpmpp_2m", "karras"),
+        ("DPM++ 2M, Schedule type: SGM Uniform", "dpmpp_2m", "sgm_uniform"),
+        ("DPM++ 2M SDE Heun, Schedule type: Automatic", "dpmpp_2m_sde_heun", "exponential"),
+        ("Euler a, Schedule type: Automatic", "euler_ancestral", "linspace"),
+        ("LMS, Schedule type: Turbo", "lms", "linspace"),
         ("DDIM", "ddim", "leading"),
-        ("UniPC", "UniPC", "linspace"),  # refused by its own name when it is used
+        ("DPM adaptive", "DPM adaptive", "linspace"),  # refused by its own name when it is used
     ],
 )
 def test_strangers_samplers_have_our_names(tmp_path, theirs, sampler, spacing):
@@ -117,8 +123,34 @@ def test_strangers_samplers_have_our_names(tmp_path, theirs, sampler, spacing):
 
 
 def test_every_name_that_is_translated_to_exists():
-    assert set(png.SAMPLER_NAMES.values()) <= set(SAMPLERS)
-    assert {*png.SPACING_NAMES.values(), "linspace"} <= set(SPACINGS)
+    assert set(automatic1111.SAMPLER_NAMES.values()) <= set(SAMPLERS)
+    assert set(automatic1111.SPACING_NAMES.values()) <= set(SPACINGS)
+    assert set(automatic1111.NOISE_NAMES.values()) <= set(NOISES)
+    assert set(automatic1111.AUTOMATIC) <= set(automatic1111.SAMPLER_NAMES)
+    assert set(automatic1111.AUTOMATIC.values()) <= set(automatic1111.SPACING_NAMES)
+
+
+def test_their_finer_numbers_are_ours(tmp_path):
+    more = (
+        "Denoising strength: 0.55, Variation seed: 77, Variation seed strength: 0.2, Eta: 0.8, "
+        "Sigma churn: 4, Sigma tmin: 0.1, Sigma noise: 1.01, RNG: CPU"
+    )
+    settings, _ = png.read(strangers(tmp_path, f"a\nSteps: 5, Sampler: Euler a, Seed: 9, {more}"))
+    assert (settings.strength, settings.eta, settings.noise, settings.seed) == (0.55, 0.8, "per_picture", 9)
+    assert (settings.variation_seed, settings.variation_strength) == (77, 0.2)
+    assert (settings.s_churn, settings.s_tmin, settings.s_tmax, settings.s_noise) == (4.0, 0.1, None, 1.01)
+    path = strangers(tmp_path, "a\nSteps: 5, Variation seed strength: much")
+    assert "variation_strength must be a number, got 'much'." in refused(path)
+
+
+def test_finer_numbers_that_we_write_for_strangers_come_back(tmp_path):
+    settings = Settings(
+        "a", sampler="ddim", spacing="karras", eta=0.4, variation_seed=3, variation_strength=0.25,
+        noise="a1111_gpu", strength=0.7, cfg_rescale=0.0,
+    )  # fmt: skip
+    text = automatic1111.write(settings, "m")
+    assert "Eta DDIM: 0.4" in text and "RNG: NV" in text
+    assert png.read(strangers(tmp_path, text)) == (settings, "m")
 
 
 def test_our_own_settings_win_over_the_courtesy(tmp_path):

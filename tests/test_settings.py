@@ -5,7 +5,7 @@ import math
 import pytest
 
 from ldm.errors import SettingsError, check_choice
-from ldm.settings import LIMITS, MAX_PROMPT, WHOLE, Settings
+from ldm.settings import LIMITS, LISTS, MAX_PROMPT, OPTIONAL, WHOLE, Settings
 
 
 def message(**change):
@@ -25,7 +25,7 @@ def above(name):
 @pytest.mark.parametrize("name", LIMITS)
 def test_both_limits_are_allowed_and_kept(name):
     for value in LIMITS[name]:
-        kept = getattr(Settings("a", **{name: value}), name)
+        kept = getattr(Settings("a", **{"variation_seed": 1, name: value}), name)
         assert kept == value
         assert type(kept) is (int if name in WHOLE else float)
 
@@ -49,8 +49,9 @@ def test_numbers_that_are_no_use_are_refused(name, value):
 @pytest.mark.parametrize("name", LIMITS)
 @pytest.mark.parametrize("value", [True, "20", [20], {}, 1j, None])
 def test_what_is_no_number_is_refused(name, value):
-    if (name, value) == ("eta", None):
-        pytest.skip("None is the sampler's own eta")
+    if value is None and name in OPTIONAL:
+        assert getattr(Settings("a", **{name: None}), name) is None
+        return
     assert message(**{name: value}) == f"{name} must be a number, got {value!r}."
 
 
@@ -72,6 +73,18 @@ def test_what_is_no_number_is_refused(name, value):
         ({"prompt": "x" * 2001}, "prompt must have at most 2000 characters, got 2001."),
         ({"negative_prompt": "x" * 2001}, "negative_prompt must have at most 2000 characters, got 2001."),
         ({"prompt": "a \ud83d"}, "prompt holds '\\ud83d', half of a character; type or paste it again."),
+        ({"sigmas": []}, "sigmas must be a list of 1 to 1001 numbers, got []."),
+        ({"sigmas": "3, 2"}, "sigmas must be a list of 1 to 1001 numbers, got '3, 2'."),
+        ({"sigmas": [3, "2"]}, "sigmas[1] must be a number, got '2'."),
+        ({"sigmas": [3.0, math.nan]}, "sigmas[1] must be between 0 and 1000000, got nan."),
+        ({"cfg_scales": [1.0, 31.0]}, "cfg_scales[1] must be between 0 and 30, got 31."),
+        ({"cfg_scales": [1.0, 3.0]}, "cfg_scales must have 1 numbers, one for each picture, got 2."),
+        ({"full_strength": "pure"}, "Unknown full_strength 'pure'. Choose one of: picture, noise."),
+        ({"variation_strength": 0.5}, "variation_strength 0.5 needs a variation_seed, it is None."),
+        (
+            {"variation_seed": 2**32 - 1, "variation_strength": 1, "batch_size": 2},
+            "variation_seed must be at most 4294967294 for batch_size 2, got 4294967295.",
+        ),
         (
             {"seed": 2**32 - 1, "batch_size": 16},
             "seed must be at most 4294967280 for batch_size 16, got 4294967295.",
@@ -100,9 +113,43 @@ def test_the_last_picture_of_a_batch_has_the_largest_seed():
 
 
 def test_settings_survive_json_and_unknown_keys_are_ignored():
-    settings = Settings("a café ☕", eta=0.1, cfg_scale=7.7, seed=2**32 - 1)
+    settings = Settings(
+        "a café ☕", eta=0.1, cfg_scale=7.7, seed=2**32 - 1, sigmas=(3, 2.5, 0), cfg_scales=[4], rho=5
+    )
+    assert settings.sigmas == (3.0, 2.5, 0.0) and settings.cfg_scales == (4.0,)
     values = json.loads(json.dumps({**settings.to_dict(), "invented_later": [1]}))
     assert Settings.from_dict(values) == settings
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_is_not_too_long(name):
+    most = LISTS[name][2]
+    assert message(**{name: [1.0] * (most + 1)}).startswith(f"{name} must be a list of 1 to {most} numbers")
+
+
+def test_one_picture_of_a_batch_is_asked_for_alone():
+    batch = Settings("a", seed=40, batch_size=3, cfg_scales=(1, 2, 3))
+    assert batch.of_picture(2) == Settings("a", seed=42, cfg_scales=(3,))
+    varied = dataclasses.replace(batch, variation_seed=7, variation_strength=0.5)
+    alone = varied.of_picture(1)
+    assert (alone.seed, alone.variation_seed, alone.cfg_scales) == (40, 8, (2.0,))
+    assert dataclasses.replace(varied, seed=2**32 - 1).seed == 2**32 - 1  # which is not counted up then
+
+
+@pytest.mark.parametrize(
+    ("change", "guided"),
+    [
+        ({"cfg_scale": 3}, True),
+        ({"cfg_scale": 1}, False),
+        ({"cfg_scale": 1, "cfg_schedule": "interval"}, False),
+        ({"cfg_scale": 1, "cfg_schedule": "linear", "cfg_final": 4}, True),
+        ({"cfg_scale": 1, "cfg_schedule": "cosine"}, False),
+        ({"cfg_scale": 1, "cfg_method": "cfg_pp"}, True),
+        ({"cfg_scale": 1, "cfg_scales": [2]}, True),
+    ],
+)
+def test_guidance_is_known_to_be_off(change, guided):
+    assert Settings("a", **change).guided == guided
 
 
 def test_missing_keys_are_the_defaults():

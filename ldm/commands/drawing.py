@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -36,10 +37,10 @@ def add(command: Command) -> None:
     generate.add_argument("prompt")
     for field in fields(Settings):
         if field.name != "prompt":
-            kind = {"int": int, "str": str}.get(str(getattr(field.type, "__name__", field.type)), float)
-            generate.add_argument(
-                f"--{field.name.replace('_', '-')}", type=kind, default=None, metavar=kind.__name__
-            )
+            kind, name = _kind(str(field.type))
+            generate.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=None, metavar=name)
+    generate.add_argument("--init-image", type=Path, default=None, help="a picture to start from")
+    generate.add_argument("--mask", type=Path, default=None, help="what of it to paint anew, white on black")
     generate.add_argument("--draft", action="store_true", help="with the model's draft, in a few steps")
     generate.add_argument("--out", type=Path, default=Path("outputs"), help="folder for the pictures")
     generate.add_argument("--trace", type=Path, default=None, help="also write the run file here")
@@ -49,11 +50,27 @@ def add(command: Command) -> None:
     grid.add_argument("--out", type=Path, default=Path("docs/grid.png"))
 
 
+def _kind(annotation: str) -> tuple[Callable[[str], object], str]:
+    """How a field of `Settings` is read from the command line, and what its help calls it."""
+    if "tuple" in annotation:
+        return _numbers, "n,n,..."
+    for kind in (float, int):
+        if kind.__name__ in annotation:
+            return kind, kind.__name__
+    return str, "str"
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    """Numbers with commas or spaces between them."""
+    return tuple(float(word) for word in text.replace(",", " ").split())
+
+
 def _generate(options: argparse.Namespace) -> None:
     from .. import png, run_file
     from ..checkpoints import find_file, load
     from ..engine import find_draft, required
     from ..generation import finish, generate
+    from ..images import open_image
     from ..words import notice
 
     model = load(options.weights, device=options.device)
@@ -65,16 +82,21 @@ def _generate(options: argparse.Namespace) -> None:
     said = notice(settings.prompt, settings.negative_prompt, model.config)
     if said:
         print(f"note: {said}", file=sys.stderr)
+    given = {
+        "init_image": None if options.init_image is None else open_image(options.init_image),
+        "mask": None if options.mask is None else open_image(options.mask),
+    }
     start, steps = time.perf_counter(), []
-    for step in generate(model, settings):
+    for step in generate(model, settings, **given):
         steps.append(step)
         print(f"\rstep {len(steps)} of {settings.steps}", end="", file=sys.stderr)
     print(file=sys.stderr)
-    trace = finish(model, settings, steps, time.perf_counter() - start)
+    trace = finish(model, settings, steps, time.perf_counter() - start, **given)
     options.out.mkdir(parents=True, exist_ok=True)
     for i, image in enumerate(trace.images):
-        path = _free(options.out, settings.seed + i)
-        png.save(image, path, png.settings_of_image(settings, i), model.name)
+        alone = png.settings_of_image(settings, i)
+        path = _free(options.out, alone.seed)
+        png.save(image, path, alone, model.name)
         print(path)
     if options.trace is not None:
         run_file.save(trace, options.trace)
