@@ -79,7 +79,7 @@ def test_what_is_no_number_is_refused(name, value):
         ({"sigmas": [3.0, math.nan]}, "sigmas[1] must be between 0 and 1000000, got nan."),
         ({"cfg_scales": [1.0, 31.0]}, "cfg_scales[1] must be between 0 and 30, got 31."),
         ({"cfg_scales": [1.0, 3.0]}, "cfg_scales must have 1 numbers, one for each picture, got 2."),
-        ({"full_strength": "pure"}, "Unknown full_strength 'pure'. Choose one of: picture, noise."),
+        ({"full_strength": "loud"}, "Unknown full_strength 'loud'. Choose one of: picture, noise."),
         ({"variation_strength": 0.5}, "variation_strength 0.5 needs a variation_seed, it is None."),
         (
             {"variation_seed": 2**32 - 1, "variation_strength": 1, "batch_size": 2},

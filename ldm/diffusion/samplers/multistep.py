@@ -40,8 +40,7 @@ def lms(
     order = options.order or 4
 
     def advance(here: Here) -> Tensor:
-        nodes = _nodes(here)
-        return _along(here, _integrals(nodes, here.sigma, here.sigma_next, lambda sigma: sigma))
+        return _along(here, _integrals(_nodes(here), here.sigma_next, lambda sigma: 1.0))
 
     return walk(denoise, x, sigmas, history, advance, remember=order - 1)
 
@@ -66,7 +65,7 @@ def deis(
         if here.sigma_next == 0:
             return euler_step(here)
         nodes = [log(sigma) for sigma in _nodes(here)]
-        return _along(here, _integrals(nodes, here.sigma, here.sigma_next, log))
+        return _along(here, _integrals(nodes, log(here.sigma_next), exp))  # dsigma is sigma dlog(sigma)
 
     return walk(denoise, x, sigmas, history, advance, remember=order - 1)
 
@@ -76,18 +75,14 @@ def _nodes(here: Here) -> list[float]:
     return [here.sigma, *(step.sigma for step in reversed(here.before))]
 
 
-def _integrals(
-    nodes: Sequence[float], sigma: float, sigma_next: float, variable: Callable[[float], float]
-) -> list[float]:
-    """Integrals over sigma of the Lagrange polynomials in `variable(sigma)` through the nodes."""
-    if len(nodes) == 1:
-        return [sigma_next - sigma]
-    middle, half = (sigma + sigma_next) / 2, (sigma_next - sigma) / 2
+def _integrals(nodes: Sequence[float], end: float, density: Callable[[float], float]) -> list[float]:
+    """Integrals from nodes[0] to `end` of the Lagrange polynomials through the nodes, times a density."""
+    middle, half = (nodes[0] + end) / 2, (end - nodes[0]) / 2
     found = [0.0] * len(nodes)
-    for node, weight in GAUSS:
-        for point in (variable(middle + half * node), variable(middle - half * node)):
+    for distance, weight in GAUSS:
+        for point in (middle + half * distance, middle - half * distance):
             for j, own in enumerate(nodes):
-                value = weight * half
+                value = weight * half * density(point)
                 for other in (*nodes[:j], *nodes[j + 1 :]):
                     value *= (point - other) / (own - other)
                 found[j] += value
@@ -95,7 +90,7 @@ def _integrals(
 
 
 def _along(here: Here, weights: Sequence[float]) -> Tensor:
-    """X + the sum of weights times slopes, the latest first; weights sum to sigma_next - sigma."""
+    """The latents plus weights times slopes, the latest first; weights sum to sigma_next - sigma."""
     x_next = toward(here.x, here.x0, here.sigma_next / here.sigma)
     if len(weights) == 1:
         return x_next

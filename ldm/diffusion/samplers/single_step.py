@@ -96,7 +96,7 @@ def dpm_2_ancestral(
 
 
 def _midpoint(denoise: Denoise, here: Here, sigma_next: float) -> Tensor:
-    """X + (sigma_next - sigma) * eps at sqrt(sigma * sigma_next), in terms of x0."""
+    """The latents plus (sigma_next - sigma) * eps at sqrt(sigma * sigma_next), in terms of x0."""
     if sigma_next == 0:
         return euler_step(here)
     middle = sqrt(here.sigma * sigma_next)
