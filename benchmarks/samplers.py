@@ -32,7 +32,7 @@ from ldm.images import to_tensor
 from ldm.training.judge import JUDGE, Judge, load_judge
 
 CALLS = (5, 10, 20)
-SINGLES, PAIRS = 32, 16
+SINGLES, PAIRS = 48, 32
 FOR_SPACINGS = ("dpmpp_2m", "euler")
 REFERENCE = ldm.Settings("-", sampler="heun", steps=100)
 
@@ -49,7 +49,7 @@ def jobs() -> Iterator[dict[str, Any]]:
     for calls in CALLS:
         for name in SAMPLERS:
             yield {"sampler": name, "spacing": "trailing", "calls": calls}
-        for name in FOR_SPACINGS if calls < CALLS[-1] else ():
+        for name in FOR_SPACINGS if calls < CALLS[-1] else FOR_SPACINGS[:1]:
             for spacing in SPACINGS:
                 if spacing not in ("trailing", "custom"):
                     yield {"sampler": name, "spacing": spacing, "calls": calls}

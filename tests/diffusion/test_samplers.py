@@ -390,6 +390,24 @@ def test_a_sampler_without_its_noise_is_close_to_the_ode(name):
     torch.testing.assert_close(ours, exact, rtol=0, atol=0.05 if SAMPLERS[name].order == 1 else 5e-3)
 
 
+@pytest.mark.parametrize("name", [*ODE, "restart"])
+@pytest.mark.parametrize("steps", [6, 20])
+def test_from_infinite_noise_on_no_sampler_runs_away(name, steps):
+    """Slopes in sigma, multiplied by a step of 4096, would: 180 of 255 levels off on the default model."""
+    mixture = two_gaussians(ZERO_TERMINAL)
+    x = start(1, 2, 16, 16, scale=4096.0)
+    options = {"eta": 0.0, "s_churn": 0.0}
+
+    def last(name, steps):
+        sigmas = levels(name, steps, schedule=ZERO_TERMINAL)
+        return run(name, x, sigmas, draws_for(x), denoise=mixture, **options)[-1].x_next
+
+    away = (last(name, steps) - last("dpmpp_3s", 300)).square().mean().sqrt()
+    euler = (last("euler", steps) - last("dpmpp_3s", 300)).square().mean().sqrt()
+    assert euler < 0.5
+    assert away < (0.9 if name == "restart" else 2 * euler)
+
+
 def a_step(sigma, sigma_next):
     zero = torch.zeros(1)
     return Step(0, sigma, sigma_next, 0.0, zero, Prediction(zero, zero), zero)

@@ -17,6 +17,8 @@ from torch import Tensor
 from ...trace import Prediction, Step
 from ..noise import Noise
 
+BLIND = 1000.0  # noise levels above this are a zero-terminal-SNR schedule's stand-in for infinity
+
 
 class Denoise(Protocol):
     """What a sampler asks: usually a `Denoiser`, in tests a formula."""
@@ -163,6 +165,16 @@ def move(here: Here, x0: Tensor, ratio: float) -> Tensor:
     x_next = toward(here.x, x0, ratio)
     prediction = here.prediction
     return x_next + ratio * (prediction.x0 - prediction.anchor) if prediction.keeps_uncond else x_next
+
+
+def is_euler(here: Here) -> bool:
+    """Whether a method of slopes in sigma can only make Euler's step from here.
+
+    There is no slope at sigma 0.  And a step from what stands for infinite noise is some thousand times as
+    long as the level it ends at, by which a difference of two slopes would be multiplied: Heun's method makes
+    mud of the default model's pictures there, Euler's is what all of them come to with more steps.
+    """
+    return here.sigma_next == 0 or here.sigma > BLIND
 
 
 def euler_step(here: Here) -> Tensor:

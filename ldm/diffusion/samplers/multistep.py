@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...trace import Step
 from ..noise import Noise
-from .base import Denoise, Here, SamplerOptions, euler_step, move, toward, walk
+from .base import Denoise, Here, SamplerOptions, euler_step, is_euler, move, toward, walk
 
 ADAMS_BASHFORTH: tuple[tuple[float, ...], ...] = (
     (1.0,),
@@ -111,14 +111,16 @@ def plms(
 ) -> Iterator[Step]:
     """PLMS: Adams and Bashforth's weights for even steps, whatever the steps are; the first step is Heun's.
 
-    Two calls in the first step, one in every other.
+    Two calls in the first step, one in every other.  A step to sigma 0 is Euler's.
 
     Source: Liu et al. 2022 (arXiv:2202.09778), eq. 12, S-PNDM for the first step, F-PNDM's multistep
     after it; CompVis's `PLMSSampler`.
     """
 
     def advance(here: Here) -> Tensor:
-        if here.before or here.index > 0 or here.sigma_next == 0:
+        if here.sigma_next == 0:
+            return euler_step(here)
+        if here.before or here.index > 0 or is_euler(here):
             return _adams_bashforth(here)
         x_next = euler_step(here)
         ahead = denoise(x_next, here.sigma_next)

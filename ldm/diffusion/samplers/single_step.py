@@ -15,6 +15,7 @@ from .base import (
     ancestral_step,
     churn,
     euler_step,
+    is_euler,
     toward,
     walk,
 )
@@ -32,7 +33,7 @@ def heun(
 
         x_next = x + (sigma_next - sigma) * (eps + eps_ahead) / 2
 
-    A step to sigma 0 is Euler's: there is no slope at 0.
+    A step to sigma 0 is Euler's: there is no slope at 0; so is one from infinite noise (`is_euler`).
 
     Source: Karras et al. 2022 (arXiv:2206.00364), algorithm 2; k-diffusion's `sample_heun`.
     """
@@ -46,7 +47,7 @@ def heun_step(denoise: Denoise) -> Advance:
     def advance(here: Here) -> Tensor:
         sigma, sigma_next = here.sigma, here.sigma_next
         x_next = euler_step(here)
-        if sigma_next > 0:
+        if not is_euler(here):
             ahead = denoise(x_next, sigma_next)
             # the same formula in terms of x0: exact in float32 where sigma is large and sigma_next is not
             x_next = x_next + ((sigma - sigma_next) / (2 * sigma_next)) * (ahead.x0 - here.x0)
@@ -97,11 +98,11 @@ def dpm_2_ancestral(
 
 def _midpoint(denoise: Denoise, here: Here, sigma_next: float) -> Tensor:
     """The latents plus (sigma_next - sigma) * eps at sqrt(sigma * sigma_next), in terms of x0."""
-    if sigma_next == 0:
-        return euler_step(here)
+    x_next = toward(here.x, here.x0, sigma_next / here.sigma)
+    if is_euler(here):
+        return x_next
     middle = sqrt(here.sigma * sigma_next)
     ahead = denoise(toward(here.x, here.x0, middle / here.sigma), middle)
-    x_next = toward(here.x, here.x0, sigma_next / here.sigma)
     return x_next + ((here.sigma - sigma_next) / middle) * (ahead.x0 - here.x0)
 
 
@@ -217,7 +218,7 @@ def dpm_solver(
     """
 
     def advance(here: Here) -> Tensor:
-        order = orders[here.index] if here.sigma_next > 0 else 1
+        order = 1 if is_euler(here) else orders[here.index]
         if order == 3:
             return _dpm_3(denoise, here)
         return _midpoint(denoise, here, here.sigma_next) if order == 2 else euler_step(here)
