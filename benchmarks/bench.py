@@ -2,6 +2,7 @@
 
     python benchmarks/bench.py              # the default model and one U-Net call of Stable Diffusion's size
     python benchmarks/bench.py --case small --rounds 3
+    python benchmarks/bench.py --case samplers   # what each sampler costs outside the network
 
 Each candidate runs in processes of its own, in turn (A B C A B C), because kept memory is a setting of the
 process and because a machine drifts: compare ratios, not seconds.  Prints a table; the medians are over all
@@ -236,13 +237,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--case", choices=("small", "sd", "all"), default="all")
+    parser.add_argument("--case", choices=("small", "sd", "samplers", "all"), default="all")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--child", default=None, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, default=None, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         child(options.case, options.child, options.folder)
+        return
+    if options.case in ("samplers", "all"):
+        from overhead import report as overhead
+
+        print("\n".join(overhead()))
+    if options.case == "samplers":
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "default"

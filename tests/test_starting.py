@@ -81,6 +81,13 @@ def test_a_picture_of_another_size_is_fitted_and_the_caller_s_is_left(model):
     trace = run(model, S, init_image=given)
     assert trace.init_image.size == (32, 32)
     assert given.size == (64, 48) and np.array_equal(pixels(given), pixels(before))
+    middle = given.crop((8, 0, 56, 48)).resize((32, 32), Image.Resampling.LANCZOS)
+    stretched = given.resize((32, 32), Image.Resampling.LANCZOS)
+    away, from_stretched = (np.abs(pixels(trace.init_image) - pixels(o)).mean() for o in (middle, stretched))
+    assert away < 1 < from_stretched  # cut, not stretched; only the filter's rim sees beyond the cut
+    hole = Image.new("L", (64, 48))
+    hole.paste(255, (0, 0, 8, 48))  # the part that is cut away
+    assert run(model, S, init_image=given, mask=hole).mask.getextrema() == (0, 0)
 
 
 @pytest.mark.parametrize("sampler", ["dpmpp_2m", "euler_ancestral", "heun", "unipc", "restart", "lcm"])

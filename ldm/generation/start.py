@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..diffusion.denoiser import Keep
@@ -57,15 +57,15 @@ def fitted(settings: Settings, init_image: Image.Image | None, mask: Image.Image
     size = (settings.width, settings.height)
     if mask is not None:
         mask = mask.convert("L")
-        mask = mask if mask.size == size else mask.resize(size, Image.Resampling.NEAREST)
+        mask = mask if mask.size == size else ImageOps.fit(mask, size, Image.Resampling.NEAREST)
     return Picture(resized(settings, init_image), mask)
 
 
 def resized(settings: Settings, image: Image.Image) -> Image.Image:
-    """The picture as RGB at the size the settings name."""
+    """The picture as RGB at the size the settings name; of another shape it is cut, not stretched."""
     size = (settings.width, settings.height)
     image = image.convert("RGB")
-    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+    return image if image.size == size else ImageOps.fit(image, size, Image.Resampling.LANCZOS)
 
 
 def first_step(settings: Settings) -> int:

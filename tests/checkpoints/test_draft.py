@@ -88,5 +88,6 @@ def test_a_draft_is_opened_once_like_its_model_and_shares_its_small_decoder(plac
     assert made.small_decoder is model.small_decoder
     assert draft.fixed == {
         "sampler": "euler", "spacing": "trailing", "final_sigma": "zero", "cfg_scale": 1.0,
-        "cfg_rescale": 0.0, "eta": None,
+        "cfg_rescale": 0.0, "eta": None, "cfg_method": "cfg", "cfg_schedule": "constant",
+        "cfg_scales": None, "s_churn": 0.0,
     }  # fmt: skip
