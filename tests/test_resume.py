@@ -23,7 +23,7 @@ MASK.paste(255, (8, 4, 24, 20))
 
 OTHER_PROCESS = """
 import sys
-from ldm import resume, run_file
+from ldm import finish, resume, run_file
 from tests.conftest import tiny_model
 from tests.test_generation import same
 model = tiny_model()
@@ -33,6 +33,9 @@ for path in sys.argv[1:]:
         again = list(resume(model, trace, at, record_attention=False))
         assert len(again) == len(trace.steps) - at, (path, at)
         assert all(same(a, b) for a, b in zip(again, trace.steps[at:], strict=True)), (path, at)
+    given = {"init_image": trace.init_image, "mask": trace.mask}
+    made = finish(model, trace.settings, [*trace.steps[:-1], again[-1]], 0.0, **given)
+    assert [a.tobytes() for a in made.images] == [b.tobytes() for b in trace.images], path
     print(path)
 """
 
