@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
 from typing import Any
 
 from .errors import SettingsError
@@ -137,7 +136,7 @@ def read(text: str) -> tuple[Settings, str]:
         ours: _int(ours, value) if ours == "variation_seed" else _float(ours, value)
         for ours, value in found.items()
     }
-    return replace(settings, **numbers), _field(last, "Model", "")
+    return Settings.from_dict(settings.to_dict() | numbers), _field(last, "Model", "")
 
 
 def _sampler(line: str) -> tuple[str, str]:

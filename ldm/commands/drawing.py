@@ -82,21 +82,19 @@ def _generate(options: argparse.Namespace) -> None:
     said = notice(settings.prompt, settings.negative_prompt, model.config)
     if said:
         print(f"note: {said}", file=sys.stderr)
-    given = {
-        "init_image": None if options.init_image is None else open_image(options.init_image),
-        "mask": None if options.mask is None else open_image(options.mask),
-    }
+    image, mask = (None if p is None else open_image(p) for p in (options.init_image, options.mask))
     start, steps = time.perf_counter(), []
-    for step in generate(model, settings, **given):
+    for step in generate(model, settings, init_image=image, mask=mask):
         steps.append(step)
         print(f"\rstep {len(steps)} of {settings.steps}", end="", file=sys.stderr)
     print(file=sys.stderr)
-    trace = finish(model, settings, steps, time.perf_counter() - start, **given)
+    seconds = time.perf_counter() - start
+    trace = finish(model, settings, steps, seconds, init_image=image, mask=mask)
     options.out.mkdir(parents=True, exist_ok=True)
-    for i, image in enumerate(trace.images):
+    for i, made in enumerate(trace.images):
         alone = png.settings_of_image(settings, i)
         path = _free(options.out, alone.seed)
-        png.save(image, path, alone, model.name)
+        png.save(made, path, alone, model.name)
         print(path)
     if options.trace is not None:
         run_file.save(trace, options.trace)

@@ -10,7 +10,7 @@ import torch
 
 from ldm.diffusion.denoiser import Denoiser
 from ldm.diffusion.guidance import Guidance
-from ldm.diffusion.samplers import SAMPLERS, SamplerOptions
+from ldm.diffusion.samplers import SAMPLERS, Given, SamplerOptions
 from ldm.diffusion.samplers.single_step import dpm_solver
 from ldm.diffusion.spacing import sampling_sigmas
 from tests.golden_cases import assert_whole, case, names
@@ -127,7 +127,7 @@ def test_samplers_are_k_diffusions(name, dtype):
             orders = [3] * (calls // 3 - 1) + [2, 1]
         ends = (sigmas[0].item(), sigmas[-2].item())
         sigmas = torch.logspace(*(math.log10(s) for s in ends), len(orders) + 1, dtype=torch.float64)
-        steps = list(dpm_solver(asked, x, sigmas, orders, ()))
+        steps = list(dpm_solver(Given(asked, x, sigmas, SamplerOptions(), noise), orders))
     else:
         options = options_of(ours, config["sampler_args"])
         steps = list(SAMPLERS[ours].run(asked, x, sigmas, options, noise, ()))

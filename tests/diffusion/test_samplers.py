@@ -476,5 +476,5 @@ def test_every_sampler_says_what_it_is():
     for name, entry in SAMPLERS.items():
         assert entry.title
         assert entry.note.endswith(".")
-        assert entry.run.__name__ == name
+        assert entry.sampler.__name__ == name
         assert not (entry.fresh and entry.eta is not None)

@@ -3,12 +3,14 @@
 To add one, write the generator function and add a line to SAMPLERS; the UI and the tests find it there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from .base import Denoise, Sampler, SamplerOptions, ancestral_step
+from ...trace import Step
+from ..noise import Noise
+from .base import Denoise, Given, Sampler, SamplerOptions, ancestral_step
 from .first_order import ddim, ddpm, ddpm_large, euler, euler_ancestral, lcm, tcd
 from .langevin import langevin, langevin_levels
 from .multistep import deis, dpmpp_1, dpmpp_2m, dpmpp_3m, ipndm, lms, plms
@@ -23,6 +25,7 @@ __all__ = [
     "SAMPLERS",
     "USES_ETA",
     "Denoise",
+    "Given",
     "Sampler",
     "SamplerEntry",
     "SamplerOptions",
@@ -39,7 +42,7 @@ class SamplerEntry:
     """A sampler and what a menu, a test or a reader wants to know of it.
 
     Attributes:
-        run: the generator function.
+        sampler: the generator function.
         title: what other programs call it.
         order: of convergence of its steps without fresh noise, on the probability-flow ODE, with exact
             starting values where it remembers; on any levels, even ones do some more good.
@@ -54,7 +57,7 @@ class SamplerEntry:
         note: a line for a menu.
     """
 
-    run: Sampler
+    sampler: Sampler
     title: str
     order: int
     note: str
@@ -67,6 +70,18 @@ class SamplerEntry:
     cfg_pp: bool = False
     orders: tuple[int, ...] = ()
     levels: Levels | None = None
+
+    def run(
+        self,
+        denoise: Denoise,
+        x: Tensor,
+        sigmas: Tensor,
+        options: SamplerOptions,
+        noise: Noise,
+        history: Sequence[Step] = (),
+    ) -> Iterator[Step]:
+        """The steps from number len(history) on; the arguments are the fields of `Given`."""
+        return self.sampler(Given(denoise, x, sigmas, options, noise, history))
 
 
 SAMPLERS: dict[str, SamplerEntry] = {

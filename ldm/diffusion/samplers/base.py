@@ -60,7 +60,29 @@ class SamplerOptions:
     steps_per_level: int = 5
 
 
-Sampler = Callable[[Denoise, Tensor, Tensor, SamplerOptions, Noise, Sequence[Step]], Iterator[Step]]
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What a sampler is given, and all that it may go by.
+
+    Attributes:
+        denoise: what it asks.
+        x: (B, C, H, W) latents going into step len(history), x0 + sigma * eps.
+        sigmas: (steps + 1,) noise levels, falling; rising from above 0, the deterministic samplers run the
+            other way, from latents to the noise that gives them.
+        options: what it can be told.
+        noise: draw k + 1 is used in step k.
+        history: the steps made so far; the first one yielded is number len(history).
+    """
+
+    denoise: Denoise
+    x: Tensor
+    sigmas: Tensor
+    options: SamplerOptions
+    noise: Noise
+    history: Sequence[Step] = ()
+
+
+Sampler = Callable[[Given], Iterator[Step]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,26 +120,15 @@ Advance = Callable[[Here], Tensor]  # x_next
 Stir = Callable[[int, float, Tensor], tuple[float, Tensor]]  # (index, sigma, x) -> (sigma, x) to ask about
 
 
-def walk(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    history: Sequence[Step],
-    advance: Advance,
-    *,
-    remember: int = 0,
-    stir: Stir | None = None,
-) -> Iterator[Step]:
+def walk(given: Given, advance: Advance, *, remember: int = 0, stir: Stir | None = None) -> Iterator[Step]:
     """Go down the noise levels: ask, advance, yield.
 
     Args:
-        x: (B, C, H, W) latents going into step len(history).
-        sigmas: (steps + 1,) noise levels.
-        history: the steps made so far; the first one yielded is number len(history).
+        advance: from where the sampler stands to the next latents.
         remember: how many steps `advance` looks back.
         stir: changes what the network is asked about.
     """
-    levels = sigmas.tolist()
+    denoise, x, history, levels = given.denoise, given.x, given.history, given.sigmas.tolist()
     before: deque[Step] = deque(history[len(history) - min(remember, len(history)) :], maxlen=remember)
     for index in range(len(history), len(levels) - 1):
         sigma, sigma_next = levels[index : index + 2]
@@ -202,23 +213,27 @@ def ancestral_step(sigma: float, sigma_next: float, eta: float) -> tuple[float, 
     return sigma_next * sqrt(max(1 - eta**2 + (eta * ratio) ** 2, 0.0)), sigma_up
 
 
-def churn(levels: int, options: SamplerOptions, noise: Noise) -> Stir | None:
-    """How noise is stirred in before each step, at most (sqrt(2) - 1) * sigma; None where there is none.
+def freshened(given: Given, x: Tensor, amount: float, index: int) -> Tensor:
+    """(B, C, H, W) latents with `amount` of the noise of step `index` on top."""
+    if amount == 0:
+        return x
+    return x + (given.options.s_noise * amount) * given.noise(index + 1).to(x)
 
-    Args:
-        levels: number of noise levels, steps + 1.
+
+def churn(given: Given) -> Stir | None:
+    """How noise is stirred in before each step, at most (sqrt(2) - 1) * sigma; None where there is none.
 
     Source: Karras et al. 2022 (arXiv:2206.00364), algorithm 2, lines 4 to 6.
     """
+    options = given.options
     if options.s_churn == 0:
         return None
-    gamma = min(options.s_churn / (levels - 1), sqrt(2) - 1)
+    gamma = min(options.s_churn / (len(given.sigmas) - 1), sqrt(2) - 1)
 
     def stir(index: int, sigma: float, x: Tensor) -> tuple[float, Tensor]:
         if not options.s_tmin <= sigma <= options.s_tmax:
             return sigma, x
         sigma_hat = sigma * (1 + gamma)
-        amount = options.s_noise * sqrt(sigma_hat**2 - sigma**2)
-        return sigma_hat, x + amount * noise(index + 1).to(x)
+        return sigma_hat, freshened(given, x, sqrt(sigma_hat**2 - sigma**2), index)
 
     return stir

@@ -1,58 +1,31 @@
 """One call a step, first order: DDIM and what is DDIM by another name, LCM, TCD."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from math import sqrt
 
 from torch import Tensor
 
 from ...trace import Step
-from ..noise import Noise
-from .base import Denoise, Here, SamplerOptions, ancestral_step, churn, euler_step, move, walk
+from .base import Given, Here, ancestral_step, churn, euler_step, freshened, move, walk
 
 
-def ddim(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    options: SamplerOptions,
-    noise: Noise,
-    history: Sequence[Step],
-) -> Iterator[Step]:
+def ddim(given: Given) -> Iterator[Step]:
     """DDIM: keep part of the noise that is there, draw the rest fresh.
 
         x_next = x0 + sigma_down * eps + sigma_up * noise
-
-    Args:
-        denoise: asked once a step.
-        x: (B, C, H, W) latents going into step len(history), x0 + sigma * eps.
-        sigmas: (steps + 1,) noise levels, falling; rising from above 0, the deterministic samplers run the
-            other way, from latents to the noise that gives them.
-        options: eta and s_noise are used.
-        noise: draw k + 1 is used in step k.
-        history: the steps made so far; the first one yielded is number len(history).
 
     Source: Song et al. 2021 (arXiv:2010.02502) eq. 12.
     """
 
     def advance(here: Here) -> Tensor:
-        sigma_down, sigma_up = ancestral_step(here.sigma, here.sigma_next, options.eta)
-        x_next = move(here, here.x0, sigma_down / here.sigma)
-        if sigma_up > 0:
-            x_next = x_next + (options.s_noise * sigma_up) * noise(here.index + 1).to(x_next)
-        return x_next
+        sigma_down, sigma_up = ancestral_step(here.sigma, here.sigma_next, given.options.eta)
+        return freshened(given, move(here, here.x0, sigma_down / here.sigma), sigma_up, here.index)
 
-    return walk(denoise, x, sigmas, history, advance)
+    return walk(given, advance)
 
 
-def ddpm(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    options: SamplerOptions,
-    noise: Noise,
-    history: Sequence[Step],
-) -> Iterator[Step]:
+def ddpm(given: Given) -> Iterator[Step]:
     """DDPM, also called ancestral sampling: `ddim` with eta 1, whatever eta is.
 
     With all T timesteps this is Ho et al.'s sampler with the posterior's variance ("fixed small"); with
@@ -60,17 +33,10 @@ def ddpm(
 
     Source: Ho et al. 2020 (arXiv:2006.11239) eq. 6 and 7; DDIM (arXiv:2010.02502), section 4.1.
     """
-    return ddim(denoise, x, sigmas, replace(options, eta=1.0), noise, history)
+    return ddim(replace(given, options=replace(given.options, eta=1.0)))
 
 
-def ddpm_large(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    options: SamplerOptions,
-    noise: Noise,
-    history: Sequence[Step],
-) -> Iterator[Step]:
+def ddpm_large(given: Given) -> Iterator[Step]:
     """DDPM with the larger of its two variances, beta: right for data that is noise itself.
 
         x_next = x0 + (sigma_next / sigma)**2 * (x - x0) + sigma_up * noise
@@ -87,51 +53,30 @@ def ddpm_large(
         if sigma_next == 0:
             return x_next
         variance = (sigma**2 - sigma_next**2) * ((1 + sigma_next**2) / (1 + sigma**2))
-        return x_next + (options.s_noise * sqrt(variance)) * noise(here.index + 1).to(x_next)
+        return freshened(given, x_next, sqrt(variance), here.index)
 
-    return walk(denoise, x, sigmas, history, advance)
+    return walk(given, advance)
 
 
-def euler(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    options: SamplerOptions,
-    noise: Noise,
-    history: Sequence[Step],
-) -> Iterator[Step]:
+def euler(given: Given) -> Iterator[Step]:
     """Euler's method on the probability-flow ODE, dx/dsigma = eps: `ddim` with eta 0, and with churn.
 
     Source: Karras et al. 2022 (arXiv:2206.00364), algorithm 2 without its lines 9 to 11; k-diffusion's
     `sample_euler`.
     """
-    stir = churn(len(sigmas), options, noise)
-    return walk(denoise, x, sigmas, history, euler_step, stir=stir)
+    stir = churn(given)
+    return walk(given, euler_step, stir=stir)
 
 
-def euler_ancestral(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    options: SamplerOptions,
-    noise: Noise,
-    history: Sequence[Step],
-) -> Iterator[Step]:
+def euler_ancestral(given: Given) -> Iterator[Step]:
     """An Euler step further down than asked for, then fresh noise up to the level: `ddim` by another name.
 
     Source: k-diffusion's `sample_euler_ancestral`.
     """
-    return ddim(denoise, x, sigmas, options, noise, history)
+    return ddim(given)
 
 
-def lcm(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    options: SamplerOptions,
-    noise: Noise,
-    history: Sequence[Step],
-) -> Iterator[Step]:
+def lcm(given: Given) -> Iterator[Step]:
     """Multistep consistency sampling: jump to x0, then noise it anew.  For models distilled to do that.
 
         x_next = x0 + sigma_next * noise
@@ -141,23 +86,12 @@ def lcm(
     """
 
     def advance(here: Here) -> Tensor:
-        x_next = move(here, here.x0, 0.0)
-        if here.sigma_next > 0:
-            amount = options.s_noise * here.sigma_next
-            x_next = x_next + amount * noise(here.index + 1).to(x_next)
-        return x_next
+        return freshened(given, move(here, here.x0, 0.0), here.sigma_next, here.index)
 
-    return walk(denoise, x, sigmas, history, advance)
+    return walk(given, advance)
 
 
-def tcd(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    options: SamplerOptions,
-    noise: Noise,
-    history: Sequence[Step],
-) -> Iterator[Step]:
+def tcd(given: Given) -> Iterator[Step]:
     """Strategic stochastic sampling of trajectory consistency models: jump beyond the level, noise up to it.
 
         sigma_s = sigma at timestep (1 - eta) * t_next
@@ -170,11 +104,11 @@ def tcd(
 
     def advance(here: Here) -> Tensor:
         sigma_next = here.sigma_next
-        if sigma_next == 0 or options.eta == 0:
+        if sigma_next == 0 or given.options.eta == 0:
             return euler_step(here)
-        sigma_s = min(denoise.sigma_at((1 - options.eta) * denoise.timestep(sigma_next)), sigma_next)
+        t = (1 - given.options.eta) * given.denoise.timestep(sigma_next)
+        sigma_s = min(given.denoise.sigma_at(t), sigma_next)
         x_next = move(here, here.x0, sigma_s / here.sigma)
-        amount = options.s_noise * sqrt(sigma_next**2 - sigma_s**2)
-        return x_next + amount * noise(here.index + 1).to(x_next) if amount > 0 else x_next
+        return freshened(given, x_next, sqrt(sigma_next**2 - sigma_s**2), here.index)
 
-    return walk(denoise, x, sigmas, history, advance)
+    return walk(given, advance)

@@ -1,26 +1,18 @@
 """Annealed Langevin dynamics, how the first score networks drew."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from math import sqrt
 
 import torch
 from torch import Tensor
 
 from ...trace import Step
-from ..noise import Noise
-from .base import Denoise, Here, SamplerOptions, euler_step, toward, walk
+from .base import Given, Here, SamplerOptions, euler_step, freshened, toward, walk
 
 STEP_SHARE = 0.2  # of sigma**2: step_lr 2e-5 at sigma 0.01, NCSN's
 
 
-def langevin(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    options: SamplerOptions,
-    noise: Noise,
-    history: Sequence[Step],
-) -> Iterator[Step]:
+def langevin(given: Given) -> Iterator[Step]:
     """Annealed Langevin: several small steps up the score at each level, each with as much noise as it needs.
 
         alpha = step_lr * (sigma / sigma_last)**2
@@ -28,23 +20,21 @@ def langevin(
 
     (x0 - x) / sigma**2 is the score.  A step to sigma 0 is the denoising at the end, x0.
 
-    Args:
-        sigmas: noise levels, each as often as steps are made there, as `langevin_levels` gives them.
+    Each noise level stands as often as steps are made there, as `langevin_levels` has it.
 
     Source: Song & Ermon 2019 (arXiv:1907.05600), algorithm 1; the last step, Jolicoeur-Martineau et al. 2020
     (arXiv:2009.05475).
     """
-    last = float(sigmas[sigmas > 0][-1])
-    share = STEP_SHARE if options.step_lr is None else options.step_lr / last**2  # of sigma**2
+    last = float(given.sigmas[given.sigmas > 0][-1])
+    share = STEP_SHARE if given.options.step_lr is None else given.options.step_lr / last**2  # of sigma**2
 
     def advance(here: Here) -> Tensor:
         if here.sigma_next == 0:
             return euler_step(here)
         x_next = toward(here.x, here.x0, 1 - share)
-        amount = options.s_noise * sqrt(2 * share) * here.sigma
-        return x_next + amount * noise(here.index + 1).to(x_next)
+        return freshened(given, x_next, sqrt(2 * share) * here.sigma, here.index)
 
-    return walk(denoise, x, sigmas, history, advance)
+    return walk(given, advance)
 
 
 def langevin_levels(sigmas_of: Callable[[int], Tensor], steps: int, options: SamplerOptions) -> Tensor:

@@ -7,8 +7,7 @@ from math import exp, expm1, log
 from torch import Tensor
 
 from ...trace import Step
-from ..noise import Noise
-from .base import Denoise, Here, SamplerOptions, euler_step, is_euler, move, toward, walk
+from .base import Given, Here, euler_step, is_euler, move, toward, walk
 
 ADAMS_BASHFORTH: tuple[tuple[float, ...], ...] = (
     (1.0,),
@@ -25,41 +24,27 @@ GAUSS = (
 )
 
 
-def lms(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    options: SamplerOptions,
-    noise: Noise,
-    history: Sequence[Step],
-) -> Iterator[Step]:
+def lms(given: Given) -> Iterator[Step]:
     """Linear multistep: the polynomial in sigma through the last slopes (four by default), integrated.
 
     Source: Adams and Bashforth's method on k-diffusion's `sample_lms`' grid of noise levels.
     """
-    order = options.order or 4
+    order = given.options.order or 4
 
     def advance(here: Here) -> Tensor:
         return _along(here, _integrals(_nodes(here), here.sigma_next, lambda sigma: 1.0))
 
-    return walk(denoise, x, sigmas, history, advance, remember=order - 1)
+    return walk(given, advance, remember=order - 1)
 
 
-def deis(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    options: SamplerOptions,
-    noise: Noise,
-    history: Sequence[Step],
-) -> Iterator[Step]:
+def deis(given: Given) -> Iterator[Step]:
     """DEIS: as `lms`, the polynomial being one in log(sigma), through three slopes by default.
 
     A step to sigma 0 is Euler's.
 
     Source: Zhang & Chen 2022 (arXiv:2204.13902), eq. 15, tAB-DEIS, in log(rho) as in diffusers.
     """
-    order = options.order or 3
+    order = given.options.order or 3
 
     def advance(here: Here) -> Tensor:
         if here.sigma_next == 0:
@@ -67,7 +52,7 @@ def deis(
         nodes = [log(sigma) for sigma in _nodes(here)]
         return _along(here, _integrals(nodes, log(here.sigma_next), exp))  # dsigma is sigma dlog(sigma)
 
-    return walk(denoise, x, sigmas, history, advance, remember=order - 1)
+    return walk(given, advance, remember=order - 1)
 
 
 def _nodes(here: Here) -> list[float]:
@@ -101,14 +86,7 @@ def _along(here: Here, weights: Sequence[float]) -> Tensor:
     return x_next
 
 
-def plms(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    options: SamplerOptions,
-    noise: Noise,
-    history: Sequence[Step],
-) -> Iterator[Step]:
+def plms(given: Given) -> Iterator[Step]:
     """PLMS: Adams and Bashforth's weights for even steps, whatever the steps are; the first step is Heun's.
 
     Two calls in the first step, one in every other.  A step to sigma 0 is Euler's.
@@ -123,32 +101,25 @@ def plms(
         if here.before or here.index > 0 or is_euler(here):
             return _adams_bashforth(here)
         x_next = euler_step(here)
-        ahead = denoise(x_next, here.sigma_next)
+        ahead = given.denoise(x_next, here.sigma_next)
         return x_next + ((here.sigma - here.sigma_next) / (2 * here.sigma_next)) * (ahead.x0 - here.x0)
 
-    return walk(denoise, x, sigmas, history, advance, remember=3)
+    return walk(given, advance, remember=3)
 
 
-def ipndm(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    options: SamplerOptions,
-    noise: Noise,
-    history: Sequence[Step],
-) -> Iterator[Step]:
+def ipndm(given: Given) -> Iterator[Step]:
     """IPNDM: as `plms`, but it starts with Euler's step: one call in every step.
 
     A step to sigma 0 is Euler's.
 
     Source: Zhang & Chen 2022 (arXiv:2204.13902), appendix H.2.
     """
-    order = options.order or 4
+    order = given.options.order or 4
 
     def advance(here: Here) -> Tensor:
         return euler_step(here) if here.sigma_next == 0 else _adams_bashforth(here)
 
-    return walk(denoise, x, sigmas, history, advance, remember=order - 1)
+    return walk(given, advance, remember=order - 1)
 
 
 def _adams_bashforth(here: Here) -> Tensor:
@@ -156,29 +127,15 @@ def _adams_bashforth(here: Here) -> Tensor:
     return _along(here, [share * (here.sigma_next - here.sigma) for share in shares])
 
 
-def dpmpp_1(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    options: SamplerOptions,
-    noise: Noise,
-    history: Sequence[Step],
-) -> Iterator[Step]:
+def dpmpp_1(given: Given) -> Iterator[Step]:
     """DPM-Solver++ of first order, which is `ddim` with eta 0.
 
     Source: DPM-Solver++, Lu et al. 2022 (arXiv:2211.01095), eq. 8 with k = 1.
     """
-    return walk(denoise, x, sigmas, history, euler_step)
+    return walk(given, euler_step)
 
 
-def dpmpp_2m(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    options: SamplerOptions,
-    noise: Noise,
-    history: Sequence[Step],
-) -> Iterator[Step]:
+def dpmpp_2m(given: Given) -> Iterator[Step]:
     """Second order at one call a step, by remembering the previous x0.  Deterministic.
 
         r = log(sigma_before / sigma) / log(sigma / sigma_next)
@@ -198,17 +155,10 @@ def dpmpp_2m(
             x0 = x0 + (x0 - before.prediction.x0.to(x0)) / (2 * r)
         return move(here, x0, here.sigma_next / here.sigma)
 
-    return walk(denoise, x, sigmas, history, advance, remember=1)
+    return walk(given, advance, remember=1)
 
 
-def dpmpp_3m(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    options: SamplerOptions,
-    noise: Noise,
-    history: Sequence[Step],
-) -> Iterator[Step]:
+def dpmpp_3m(given: Given) -> Iterator[Step]:
     """Third order at one call a step, by remembering two x0.  Deterministic.
 
     The authors' program weighs the second difference by half of what its integral is, which leaves second
@@ -221,7 +171,7 @@ def dpmpp_3m(
     def advance(here: Here) -> Tensor:
         return third_order(here, 0.0, 2.0)
 
-    return walk(denoise, x, sigmas, history, advance, remember=2)
+    return walk(given, advance, remember=2)
 
 
 def third_order(here: Here, eta: float, bending: float) -> Tensor:

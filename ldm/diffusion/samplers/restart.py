@@ -8,40 +8,30 @@ import torch
 from torch import Tensor
 
 from ...trace import Step
-from ..noise import Noise
-from .base import Denoise, Here, SamplerOptions
+from .base import Given, Here, SamplerOptions, freshened
 from .single_step import heun_step
 
 RESTART_FROM, RESTART_TO = 0.1, 2.0  # noise levels between which a run goes up again
 
 
-def restart(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    options: SamplerOptions,
-    noise: Noise,
-    history: Sequence[Step],
-) -> Iterator[Step]:
+def restart(given: Given) -> Iterator[Step]:
     """Heun's steps; where the levels rise, noise up to there is added at the end of the step before.
 
     The noise undoes errors that steps so far have left, and coming down again is as exact as the first time.
 
-    Args:
-        sigmas: noise levels with rises, as `restart_levels` gives them.
+    Noise levels with rises are what `restart_levels` gives.
 
     Source: Xu et al. 2023 (arXiv:2306.14878), algorithm 1.
     """
-    advance = heun_step(denoise)
-    for index, (sigma, sigma_low, sigma_next) in enumerate(stretches(sigmas.tolist())):
-        if index < len(history):
+    x, advance = given.x, heun_step(given.denoise)
+    for index, (sigma, sigma_low, sigma_next) in enumerate(stretches(given.sigmas.tolist())):
+        if index < len(given.history):
             continue
-        prediction = denoise(x, sigma)
+        prediction = given.denoise(x, sigma)
         x_next = advance(Here(index, sigma, sigma_low, x, prediction))
         if sigma_next > sigma_low:
-            amount = options.s_noise * sqrt(sigma_next**2 - sigma_low**2)
-            x_next = x_next + amount * noise(index + 1).to(x_next)
-        yield Step(index, sigma, sigma_next, denoise.timestep(sigma), x, prediction, x_next)
+            x_next = freshened(given, x_next, sqrt(sigma_next**2 - sigma_low**2), index)
+        yield Step(index, sigma, sigma_next, given.denoise.timestep(sigma), x, prediction, x_next)
         x = x_next
 
 

@@ -6,29 +6,22 @@ from math import expm1, log, sqrt
 from torch import Tensor
 
 from ...trace import Step
-from ..noise import Noise
 from .base import (
     Advance,
     Denoise,
+    Given,
     Here,
-    SamplerOptions,
     ancestral_step,
     churn,
     euler_step,
+    freshened,
     is_euler,
     toward,
     walk,
 )
 
 
-def heun(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    options: SamplerOptions,
-    noise: Noise,
-    history: Sequence[Step],
-) -> Iterator[Step]:
+def heun(given: Given) -> Iterator[Step]:
     """Second order: look ahead one Euler step, then use the average slope.  Two calls a step.
 
         x_next = x + (sigma_next - sigma) * (eps + eps_ahead) / 2
@@ -37,8 +30,8 @@ def heun(
 
     Source: Karras et al. 2022 (arXiv:2206.00364), algorithm 2; k-diffusion's `sample_heun`.
     """
-    stir = churn(len(sigmas), options, noise)
-    return walk(denoise, x, sigmas, history, heun_step(denoise), stir=stir)
+    stir = churn(given)
+    return walk(given, heun_step(given.denoise), stir=stir)
 
 
 def heun_step(denoise: Denoise) -> Advance:
@@ -56,44 +49,30 @@ def heun_step(denoise: Denoise) -> Advance:
     return advance
 
 
-def dpm_2(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    options: SamplerOptions,
-    noise: Noise,
-    history: Sequence[Step],
-) -> Iterator[Step]:
+def dpm_2(given: Given) -> Iterator[Step]:
     """Second order: the slope at the geometric middle of the two levels.  Two calls a step.
 
     Source: DPM-Solver-2, Lu et al. 2022 (arXiv:2206.00927), algorithm 1; k-diffusion's `sample_dpm_2`.
     """
-    stir = churn(len(sigmas), options, noise)
+    stir = churn(given)
 
     def advance(here: Here) -> Tensor:
-        return _midpoint(denoise, here, here.sigma_next)
+        return _midpoint(given.denoise, here, here.sigma_next)
 
-    return walk(denoise, x, sigmas, history, advance, stir=stir)
+    return walk(given, advance, stir=stir)
 
 
-def dpm_2_ancestral(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    options: SamplerOptions,
-    noise: Noise,
-    history: Sequence[Step],
-) -> Iterator[Step]:
+def dpm_2_ancestral(given: Given) -> Iterator[Step]:
     """`dpm_2` a little further down than asked for, then fresh noise up to the level.
 
     Source: k-diffusion's `sample_dpm_2_ancestral`.
     """
 
     def advance(here: Here) -> Tensor:
-        sigma_down, sigma_up = ancestral_step(here.sigma, here.sigma_next, options.eta)
-        return _freshened(_midpoint(denoise, here, sigma_down), here, sigma_up, options, noise)
+        sigma_down, sigma_up = ancestral_step(here.sigma, here.sigma_next, given.options.eta)
+        return freshened(given, _midpoint(given.denoise, here, sigma_down), sigma_up, here.index)
 
-    return walk(denoise, x, sigmas, history, advance)
+    return walk(given, advance)
 
 
 def _midpoint(denoise: Denoise, here: Here, sigma_next: float) -> Tensor:
@@ -106,49 +85,29 @@ def _midpoint(denoise: Denoise, here: Here, sigma_next: float) -> Tensor:
     return x_next + ((here.sigma - sigma_next) / middle) * (ahead.x0 - here.x0)
 
 
-def _freshened(x: Tensor, here: Here, sigma_up: float, options: SamplerOptions, noise: Noise) -> Tensor:
-    if sigma_up == 0:
-        return x
-    return x + (options.s_noise * sigma_up) * noise(here.index + 1).to(x)
-
-
-def dpmpp_2s(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    options: SamplerOptions,
-    noise: Noise,
-    history: Sequence[Step],
-) -> Iterator[Step]:
+def dpmpp_2s(given: Given) -> Iterator[Step]:
     """DPM-Solver++ of second order in one step: the x0 of the geometric middle.  Two calls a step.
 
     Source: DPM-Solver++, Lu et al. 2022 (arXiv:2211.01095), algorithm 1 with r = 1/2.
     """
 
     def advance(here: Here) -> Tensor:
-        return _dpmpp_2s(denoise, here, here.sigma_next)
+        return _dpmpp_2s(given.denoise, here, here.sigma_next)
 
-    return walk(denoise, x, sigmas, history, advance)
+    return walk(given, advance)
 
 
-def dpmpp_2s_ancestral(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    options: SamplerOptions,
-    noise: Noise,
-    history: Sequence[Step],
-) -> Iterator[Step]:
+def dpmpp_2s_ancestral(given: Given) -> Iterator[Step]:
     """`dpmpp_2s` a little further down than asked for, then fresh noise up to the level.
 
     Source: k-diffusion's `sample_dpmpp_2s_ancestral`.
     """
 
     def advance(here: Here) -> Tensor:
-        sigma_down, sigma_up = ancestral_step(here.sigma, here.sigma_next, options.eta)
-        return _freshened(_dpmpp_2s(denoise, here, sigma_down), here, sigma_up, options, noise)
+        sigma_down, sigma_up = ancestral_step(here.sigma, here.sigma_next, given.options.eta)
+        return freshened(given, _dpmpp_2s(given.denoise, here, sigma_down), sigma_up, here.index)
 
-    return walk(denoise, x, sigmas, history, advance)
+    return walk(given, advance)
 
 
 def _dpmpp_2s(denoise: Denoise, here: Here, sigma_next: float) -> Tensor:
@@ -159,14 +118,7 @@ def _dpmpp_2s(denoise: Denoise, here: Here, sigma_next: float) -> Tensor:
     return toward(here.x, ahead.x0, sigma_next / here.sigma)
 
 
-def dpmpp_3s(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    options: SamplerOptions,
-    noise: Noise,
-    history: Sequence[Step],
-) -> Iterator[Step]:
+def dpmpp_3s(given: Given) -> Iterator[Step]:
     """DPM-Solver++ of third order in one step: x0 at a third and at two thirds.  Three calls a step.
 
     Source: DPM-Solver++ (arXiv:2211.01095), appendix B; the authors' `singlestep_dpm_solver_third_update`.
@@ -177,14 +129,14 @@ def dpmpp_3s(
             return euler_step(here)
         h = log(here.sigma / here.sigma_next)
         third, two_thirds = (_between(here, share) for share in (1 / 3, 2 / 3))
-        first = denoise(toward(here.x, here.x0, third / here.sigma), third).x0 - here.x0
+        first = given.denoise(toward(here.x, here.x0, third / here.sigma), third).x0 - here.x0
         curve = expm1(-2 / 3 * h) / (2 / 3 * h) + 1
         x_second = toward(here.x, here.x0, two_thirds / here.sigma) + (2 * curve) * first
-        second = denoise(x_second, two_thirds).x0 - here.x0
+        second = given.denoise(x_second, two_thirds).x0 - here.x0
         curve = expm1(-h) / h + 1
         return toward(here.x, here.x0, here.sigma_next / here.sigma) + (1.5 * curve) * second
 
-    return walk(denoise, x, sigmas, history, advance)
+    return walk(given, advance)
 
 
 def _between(here: Here, share: float) -> float:
@@ -192,26 +144,17 @@ def _between(here: Here, share: float) -> float:
     return float(here.sigma * (here.sigma_next / here.sigma) ** share)
 
 
-def dpm_fast(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    options: SamplerOptions,
-    noise: Noise,
-    history: Sequence[Step],
-) -> Iterator[Step]:
+def dpm_fast(given: Given) -> Iterator[Step]:
     """DPM-Solver-fast: third order in every step but the last two, which are of second and of first.
 
     Source: DPM-Solver (arXiv:2206.00927), section 3.4, for a number of calls that 3 divides; k-diffusion's
     `sample_dpm_fast`.
     """
-    steps = len(sigmas) - 1
-    return dpm_solver(denoise, x, sigmas, [3] * (steps - 2) + [2, 1][-min(steps, 2) :], history)
+    steps = len(given.sigmas) - 1
+    return dpm_solver(given, [3] * (steps - 2) + [2, 1][-min(steps, 2) :])
 
 
-def dpm_solver(
-    denoise: Denoise, x: Tensor, sigmas: Tensor, orders: Sequence[int], history: Sequence[Step]
-) -> Iterator[Step]:
+def dpm_solver(given: Given, orders: Sequence[int]) -> Iterator[Step]:
     """DPM-Solver of the order named for each step, one call for each order; to sigma 0 it is first.
 
     Source: DPM-Solver, Lu et al. 2022 (arXiv:2206.00927), algorithms 1 and 2 with r = 1/2; 1/3 and 2/3.
@@ -220,10 +163,10 @@ def dpm_solver(
     def advance(here: Here) -> Tensor:
         order = 1 if is_euler(here) else orders[here.index]
         if order == 3:
-            return _dpm_3(denoise, here)
-        return _midpoint(denoise, here, here.sigma_next) if order == 2 else euler_step(here)
+            return _dpm_3(given.denoise, here)
+        return _midpoint(given.denoise, here, here.sigma_next) if order == 2 else euler_step(here)
 
-    return walk(denoise, x, sigmas, history, advance)
+    return walk(given, advance)
 
 
 def _dpm_3(denoise: Denoise, here: Here) -> Tensor:

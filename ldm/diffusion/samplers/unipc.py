@@ -7,18 +7,10 @@ import torch
 from torch import Tensor
 
 from ...trace import Step
-from ..noise import Noise
-from .base import Denoise, Here, SamplerOptions, toward, unbroken
+from .base import Given, Here, toward, unbroken
 
 
-def unipc(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    options: SamplerOptions,
-    noise: Noise,
-    history: Sequence[Step],
-) -> Iterator[Step]:
+def unipc(given: Given) -> Iterator[Step]:
     """UniPC, B(h) = exp(h) - 1, predicting x0; of second order by default, the corrector one more.
 
     `Step.x` is what was predicted, and what the network is asked about.  The corrected latents are where the
@@ -26,21 +18,21 @@ def unipc(
 
     Source: Zhao et al. 2023 (arXiv:2302.04867), algorithms 7 and 8 in terms of x0; diffusers' `bh2`.
     """
-    order = options.order or 2
-    levels = sigmas.tolist()
+    order = given.options.order or 2
+    levels = given.sigmas.tolist()
     steps = len(levels) - 1
     made: list[Step] = []
-    corrected = x
-    for step in history:
+    x = corrected = given.x
+    for step in given.history:
         corrected = _corrected(_here(step, made, x), corrected, steps, order)
         made = [*made[-order:], step]
-    for index in range(len(history), steps):
+    for index in range(len(given.history), steps):
         sigma, sigma_next = levels[index : index + 2]
-        prediction = denoise(x, sigma)
+        prediction = given.denoise(x, sigma)
         here = Here(index, sigma, sigma_next, x, prediction, unbroken(made, sigma, sigma_next))
         corrected = _corrected(here, corrected, steps, order)
         x_next = _predicted(here, corrected, min(order, steps - index))
-        step = Step(index, sigma, sigma_next, denoise.timestep(sigma), x, prediction, x_next)
+        step = Step(index, sigma, sigma_next, given.denoise.timestep(sigma), x, prediction, x_next)
         made = [*made[-order:], step]
         yield step
         x = x_next
