@@ -7,6 +7,8 @@
 VENV ?= .venv
 ARGS ?=
 PY := $(VENV)/bin/python
+# two files of tests at a time, each on a core of its own
+TWO := -n 2 --dist loadfile
 FIND_PYTHON = for p in python3.11 python3.12 python3.13 python3.14 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done
 
@@ -21,10 +23,10 @@ run: $(VENV)/.installed  ## install what the app needs, and start it
 
 test: $(VENV)/.installed-dev  ## run every test (gets a Chromium and an emoji font where there are none)
 	PYTHON=$(PY) sh scripts/get_chromium.sh
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest $(TWO) $(ARGS)
 
 test-quick: $(VENV)/.installed-dev  ## the tests that need no browser and no training
-	$(PY) -m pytest -m "not browser and not train and not slow" $(ARGS)
+	$(PY) -m pytest $(TWO) -m "not browser and not train and not slow" $(ARGS)
 
 check: $(VENV)/.installed-dev  ## formatting, lint and types
 	$(PY) -m ruff format --check .
