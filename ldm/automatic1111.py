@@ -84,7 +84,7 @@ def write(settings: Settings, model_name: str) -> str:
         "Steps": settings.steps,
         "Sampler": names.get(settings.sampler, settings.sampler),
         "Schedule type": spacings.get(settings.spacing, settings.spacing),
-        "CFG scale": f"{settings.cfg_scale:g}",
+        "CFG scale": f"{settings.cfg_scale if settings.cfg_scales is None else settings.cfg_scales[0]:g}",
         "Seed": settings.seed,
         "Size": f"{settings.width}x{settings.height}",
         "Model": json.dumps(model_name) if re.search(r'[,:"\n]', model_name) else model_name,
@@ -94,7 +94,7 @@ def write(settings: Settings, model_name: str) -> str:
         value = getattr(settings, ours)
         is_named = theirs != ("Eta DDIM" if settings.sampler != "ddim" else "Eta")
         if value != getattr(plain, ours) and value is not None and is_named:
-            fields[theirs] = f"{value:g}" if isinstance(value, float) else value
+            fields[theirs] = f"{value:.10f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
     if settings.noise in NOISE_NAMES.values():
         fields["RNG"] = {"a1111_gpu": "NV", "per_picture": "CPU"}[settings.noise]
     lines = [settings.prompt]
@@ -131,7 +131,8 @@ def read(text: str) -> tuple[Settings, str]:
         width=_int("Size", width),
         height=_int("Size", height),
     )
-    found = {ours: _field(last, theirs, "") for theirs, ours in NUMBERS.items() if _field(last, theirs, "")}
+    written = [(ours, _field(last, theirs, "")) for theirs, ours in NUMBERS.items()]
+    found = {ours: value for ours, value in written if value not in ("", "inf")}  # of tmax: no end
     numbers = {
         ours: _int(ours, value) if ours == "variation_seed" else _float(ours, value)
         for ours, value in found.items()

@@ -57,7 +57,9 @@ LISTS: dict[str, tuple[float, float, int]] = {  # least, most, how many at most
     "cfg_scales": (0.0, 30.0, 16),
 }
 FULL_STRENGTHS = ("picture", "noise")
+BATCH_NOISE = ("diffusers", "comfyui")  # draw one stream of numbers for a whole batch
 MAX_PROMPT = 2000  # characters
+MAX_NAME = 64  # of a sampler, a spacing ...
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ class Settings:
         full_strength: what strength 1 starts from: "picture", the picture under the most noise there is, of
             which a trace shows through; "noise", the noise alone, as without a picture.
         noise: whose random numbers, a key of `diffusion.noise.NOISES`.
-        seed: picture i of the batch uses seed + i, so a batch is reproducible one by one.
+        seed: picture i of the batch uses seed + i, so a batch is reproducible one by one, unless `noise` is
+            one of BATCH_NOISE.
         variation_seed, variation_strength: the start noise is turned towards that of another seed; then
             picture i has seed and variation_seed + i.
         width, height: pixels, a multiple of the model's `size_multiple`.
@@ -140,14 +143,7 @@ class Settings:
     height: int = 256
 
     def __post_init__(self) -> None:
-        for name in TEXTS:
-            _check_text(name, getattr(self, name))
-        for name in ("prompt", "negative_prompt"):
-            length = len(getattr(self, name))
-            if length > MAX_PROMPT:
-                raise SettingsError(f"{name} must have at most {MAX_PROMPT} characters, got {length}.")
-        if not self.prompt.strip():
-            raise SettingsError(f"prompt must say what to draw, got {self.prompt!r}.")
+        self._check_texts()
         for name, (low, high) in LIMITS.items():
             if name in OPTIONAL and getattr(self, name) is None:
                 continue
@@ -161,6 +157,19 @@ class Settings:
                 f"cfg_scales must have {self.batch_size} numbers, one for each picture, "
                 f"got {len(self.cfg_scales)}."
             )
+        if self.s_tmax is not None and self.s_tmin > self.s_tmax:
+            raise SettingsError(
+                f"s_tmin must be at most s_tmax {_short(self.s_tmax)}, got {_short(self.s_tmin)}."
+            )
+
+    def _check_texts(self) -> None:
+        for name in TEXTS:
+            value, most = getattr(self, name), MAX_PROMPT if "prompt" in name else MAX_NAME
+            _check_text(name, value)
+            if len(value) > most:
+                raise SettingsError(f"{name} must have at most {most} characters, got {len(value)}.")
+        if not self.prompt.strip():
+            raise SettingsError(f"prompt must say what to draw, got {self.prompt!r}.")
         check_choice("full_strength", self.full_strength, FULL_STRENGTHS)
 
     def _check_seeds(self) -> None:
@@ -185,7 +194,12 @@ class Settings:
         return self.cfg_scale != 1 or (self.cfg_schedule in ("linear", "cosine") and self.cfg_final != 1)
 
     def of_picture(self, index: int) -> Self:
-        """What draws picture `index` of the batch alone: its own seed and guidance."""
+        """What draws picture `index` of the batch alone: its own seed and guidance.
+
+        With noise of BATCH_NOISE no settings do: there it is the settings of the batch.
+        """
+        if self.noise in BATCH_NOISE:
+            return self
         varied = self.variation_strength > 0 and self.variation_seed is not None
         return replace(
             self,
@@ -202,6 +216,8 @@ class Settings:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Read settings written by any version: unknown keys are ignored, missing ones default."""
+        if not isinstance(values, dict):
+            raise SettingsError(f"Settings must be a record of names and values, got {reprlib.repr(values)}.")
         known = {field.name for field in fields(cls)}
         if "prompt" not in values:
             raise SettingsError("The settings name no prompt.")

@@ -117,6 +117,8 @@ class Trace:
         parent: (run id, step) that it was taken up from.
         init_image: the picture it started from, at the size of the run; None if from noise.
         mask: which part of it was painted anew, white; None if all.
+        sigmas: the noise levels it was to walk down, where the settings alone do not tell them: it was taken
+            up from another run with other settings; None if they do.
     """
 
     settings: Settings
@@ -131,3 +133,4 @@ class Trace:
     parent: tuple[str, int] | None = None
     init_image: Image.Image | None = None
     mask: Image.Image | None = None
+    sigmas: tuple[float, ...] | None = None

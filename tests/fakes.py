@@ -5,8 +5,10 @@ from pathlib import Path
 
 import torch
 
+from ldm.diffusion.schedule import NoiseSchedule, scaled_linear_betas
 from ldm.engine import Draft, Engine
 from ldm.errors import SettingsError
+from ldm.generation.start import first_step
 from ldm.models.config import ModelConfig, RecommendedSettings
 from ldm.trace import Trace
 
@@ -21,6 +23,8 @@ class FakeModel:
     latent_channels = 4
     latent_scaling_factor = 1.0
     quick_decoder = "the linear map"
+    n_steps = 1000
+    schedule = NoiseSchedule.from_betas(scaled_linear_betas())
 
     def __init__(self, name="tiny"):
         self.name = name
@@ -51,6 +55,7 @@ class Pace:
 
     Attributes:
         models: names of those that drew, one for each run.
+        pictures: (init_image, mask) that they started from.
         at_once: the largest number of runs that were making a step at the same time.
     """
 
@@ -60,6 +65,7 @@ class Pace:
         self.fails = None
         self.made = 0
         self.models = []
+        self.pictures = []
         self.at_once = 0
         self._inside = 0
         self._lock = threading.Lock()
@@ -68,9 +74,11 @@ class Pace:
         for _ in range(count):
             self.allowed.release()
 
-    def generate(self, model, settings, init_image=None):
+    def generate(self, model, settings, init_image=None, mask=None):
         self.models.append(model.name)
-        steps = make_trace(steps=settings.steps, batch=settings.batch_size).steps
+        self.pictures.append((init_image, mask))
+        skipped = 0 if init_image is None else first_step(settings)
+        steps = make_trace(steps=settings.steps - skipped, batch=settings.batch_size).steps
         return self._steps(steps)
 
     def _steps(self, steps):
@@ -95,9 +103,10 @@ def check(model, settings):
         raise SettingsError(f"width must be a multiple of 32 for {model.name}, got {settings.width}.")
 
 
-def finish(model, settings, steps, seconds, finished=True):
+def finish(model, settings, steps, seconds, finished=True, init_image=None, mask=None):
     images = make_trace(batch=settings.batch_size).images
-    return Trace(settings, model.name, "eps", TOKENS, (), tuple(steps), images, seconds, finished)
+    of_run = (settings, model.name, "eps", TOKENS, (), tuple(steps), images, seconds, finished)
+    return Trace(*of_run, init_image=init_image, mask=mask)
 
 
 def make_engine(monkeypatch, pace=None, draft=None, **options):

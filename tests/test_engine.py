@@ -1,4 +1,5 @@
 import dataclasses
+import pickle
 import threading
 import time
 from pathlib import Path
@@ -6,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ldm.checkpoints import save
 from ldm.checkpoints.preview import load_preview, save_preview
@@ -538,3 +540,85 @@ def test_the_limits_hold_for_a_draft(make):
     engine = make(draft=FakeDraft(), limits=Limits(work=3 * 64 * 64))
     said = message(engine.start, QUICK, "me", draft=True, kind=SettingsError)
     assert said == "steps times batch_size must be at most 3 at 64 x 64, got 4 x 1 = 4."
+
+
+WEAK = dataclasses.replace(S, strength=0.5, batch_size=2)
+PHOTO, MASK = Image.new("RGB", (640, 480), "red"), Image.new("L", (640, 480), 255)
+
+
+def test_a_run_from_a_picture_makes_the_steps_that_are_left_and_knows_how_many(make, pace):
+    engine = make()
+    run = last(engine, engine.start(WEAK, "me", PHOTO, mask=MASK))
+    assert (run.status, run.step, run.steps, run.from_picture) == ("done", 2, 2, True)
+    [(image, mask)] = pace.pictures
+    assert (image.size, mask.size) == ((64, 64), (64, 64))  # what waits is as small as what is drawn
+    assert (run.trace.init_image, run.trace.mask) == (image, mask)
+    assert [r.steps for r in engine.runs("me")] == [2]
+
+
+def test_a_run_without_a_picture_makes_all_its_steps_whatever_its_strength(make, pace):
+    run = last(engine := make(), engine.start(WEAK, "me"))
+    assert (run.step, run.steps, run.from_picture, run.trace.init_image) == (4, 4, False, None)
+    assert pace.pictures == [(None, None)]
+
+
+def test_a_run_that_makes_no_step_ends_with_a_picture_and_leaves_the_pace_alone(make, pace):
+    engine = make()
+    run = last(engine, engine.start(dataclasses.replace(S, strength=0), "me", PHOTO))
+    assert (run.status, run.step, run.steps, len(run.trace.images)) == ("done", 0, 0, 1)
+    assert engine.trace(run.id).steps == ()
+    assert engine._decode_seconds < 20
+    engine.stop(run.id)
+    assert last(engine, run.id).status == "done"
+
+
+def test_a_mask_without_a_picture_is_a_sentence_before_it_waits(make):
+    said = message(make().start, S, "me", mask=MASK, kind=SettingsError)
+    assert said == "A mask needs a picture to start from, and there is none."
+
+
+def test_a_stopped_run_from_a_picture_is_finished_with_it(make, pace):
+    pace.open = False
+    engine = make()
+    run_id = engine.start(WEAK, "me", PHOTO, mask=MASK)
+    pace.step()
+    until(lambda: engine.runs("me")[0].step == 1)
+    engine.stop(run_id)
+    pace.step()
+    run = last(engine, run_id)
+    assert len(run.trace.steps) == 2  # the step it was in was the last one
+    assert (run.status, run.trace.finished) == ("done", True)
+    assert run.trace.mask.size == (64, 64)
+
+
+def test_a_run_from_a_picture_can_be_drawn_in_another_process(make, pace):
+    def on_device(function):
+        return lambda *given: function(*pickle.loads(pickle.dumps(given)))
+
+    pace.open = False
+    engine = make(on_device=on_device)
+    run_id = engine.start(dataclasses.replace(WEAK, steps=8), "me", PHOTO, mask=MASK)
+    pace.step()
+    until(lambda: engine.runs("me")[0].step == 1)
+    engine.stop(run_id)
+    pace.step()
+    run = last(engine, run_id)
+    assert (run.status, run.trace.init_image.size) == ("stopped", (64, 64))
+
+
+def test_a_run_from_a_picture_made_elsewhere_is_known_as_one(make):
+    trace = dataclasses.replace(make_trace(steps=0), settings=WEAK, init_image=PHOTO)
+    engine = make()
+    run = last(engine, engine.add(trace, "me"))
+    assert (run.status, run.step, run.from_picture) == ("done", 0, True)
+
+
+def test_the_size_of_a_trace_counts_where_it_started_and_all_that_was_predicted():
+    trace = make_trace(steps=2, attention=False)
+    more = dataclasses.replace(trace, init_image=Image.new("RGB", (64, 64)), mask=Image.new("L", (64, 64)))
+    assert size_of(more) == size_of(trace) + 4 * 64 * 64
+    step = trace.steps[0]
+    third = dataclasses.replace(step.prediction, x0_third=torch.zeros(1, 4, 8, 8))
+    asked = dataclasses.replace(step, prediction=third, x_asked=torch.zeros(1, 4, 8, 8))
+    more = dataclasses.replace(trace, steps=(asked, trace.steps[1]))
+    assert size_of(more) == size_of(trace) + 2 * 4 * 8 * 8 * 4

@@ -195,6 +195,11 @@ def test_a_model_of_v_with_zero_terminal_snr_draws_finite_pictures():
         ),
         ({"cfg_start": 0.9, "cfg_stop": 0.2}, "Guidance start must be at most its stop 0.2, got 0.9."),
         (
+            {"sampler": "langevin", "step_lr": 1.0, "spacing": "exponential", "steps_per_level": 1},
+            "step_lr must be less than 0.0017, twice the square of the last noise level, "
+            "for 'langevin' to settle; got 1.",
+        ),
+        (
             {"cfg_method": "two_scale"},
             "tiny reads no picture beside its latents, so cfg_method 'two_scale' has nothing to weigh.",
         ),

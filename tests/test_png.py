@@ -139,6 +139,8 @@ def test_their_finer_numbers_are_ours(tmp_path):
     assert (settings.strength, settings.eta, settings.noise, settings.seed) == (0.55, 0.8, "per_picture", 9)
     assert (settings.variation_seed, settings.variation_strength) == (77, 0.2)
     assert (settings.s_churn, settings.s_tmin, settings.s_tmax, settings.s_noise) == (4.0, 0.1, None, 1.01)
+    endless, _ = png.read(strangers(tmp_path, "a\nSteps: 5, Sampler: Euler, Sigma tmax: inf"))
+    assert endless.s_tmax is None
     path = strangers(tmp_path, "a\nSteps: 5, Variation seed strength: much")
     assert "variation_strength must be a number, got 'much'." in refused(path)
 

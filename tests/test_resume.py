@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from ldm import Settings, finish, resume, run, run_file
+from ldm import Settings, SettingsError, finish, invert, resume, run, run_file
 from ldm.diffusion.samplers import CFG_PP, SAMPLERS, USES_ETA
-from ldm.generation import generate
+from ldm.generation import generate, way_on
 from tests.conftest import tiny_model
 from tests.test_generation import same
 
@@ -102,20 +102,82 @@ def test_a_change_at_a_step_leaves_the_steps_before_it_and_moves_those_after(mod
     assert [step.sigma for step in rest] == [step.sigma for step in trace.steps[at:]]
 
 
-def test_a_fork_with_other_steps_can_be_taken_up_again_at_every_step_of_its_own(model):
-    settings = dataclasses.replace(PLAIN, steps=6)
-    trace = run(model, settings)
-    changed = dataclasses.replace(settings, steps=9, sampler="dpmpp_2m_sde", seed=4)
-    rest = list(resume(model, trace, 3, changed))
-    assert len(rest) == 6
-    forked = dataclasses.replace(
-        trace, settings=changed, steps=(*trace.steps[:3], *rest), parent=("some run", 3)
+@pytest.mark.parametrize("at", [0, 1, 3])
+@pytest.mark.parametrize("sampler", ["dpmpp_2m_sde", "restart", "unipc"])
+def test_a_fork_can_be_taken_up_again_at_every_step_of_its_own(model, tmp_path, at, sampler):
+    """However early it was stopped, and from a file."""
+    trace = run(model, dataclasses.replace(PLAIN, steps=6))
+    changed = dataclasses.replace(PLAIN, steps=9, sampler=sampler, seed=4)
+    rest = list(resume(model, trace, at, changed))
+    assert len(rest) == 9 - at
+    sigmas = way_on(model, trace, at, changed)
+    for made in (1, 2, len(rest)):
+        steps = [*trace.steps[:at], *rest[:made]]
+        forked = finish(model, changed, steps, 0.0, made == len(rest), parent=("some run", at), sigmas=sigmas)
+        run_file.save(forked, tmp_path / "fork.safetensors")
+        forked = run_file.load(tmp_path / "fork.safetensors")
+        for k in range(at, len(steps) + (made < len(rest))):
+            again = list(resume(model, forked, k))
+            assert all(same(a, b) for a, b in zip(again, rest[k - at :], strict=True))
+
+
+@pytest.mark.parametrize("method", ["cfg", "perpendicular"])
+@pytest.mark.parametrize("given", [{}, {"init_image": PICTURE}, {"init_image": PICTURE, "mask": MASK}])
+def test_a_file_brings_back_the_order_in_memory_that_decides_the_last_bit(model, tmp_path, method, given):
+    settings = dataclasses.replace(
+        PLAIN, steps=4, strength=0.6, cfg_method=method, negative_prompt="blue", dynamic_threshold=0.95
     )
-    stopped = dataclasses.replace(forked, steps=forked.steps[:6], finished=False)
-    for at in range(3, 9):
-        assert all(same(a, b) for a, b in zip(resume(model, forked, at), rest[at - 3 :], strict=True))
-        if at <= 6:
-            assert all(same(a, b) for a, b in zip(resume(model, stopped, at), rest[at - 3 :], strict=True))
+    trace = run(model, settings, **given)
+    run_file.save(trace, tmp_path / "run.safetensors")
+    loaded = run_file.load(tmp_path / "run.safetensors")
+    assert all(same(a, b) for a, b in zip(resume(model, loaded, 0), trace.steps, strict=True))
+
+
+def test_a_run_goes_on_below_and_above_the_schedule_s_ends(model):
+    low = run(model, dataclasses.replace(PLAIN, steps=4, final_sigma="first_timestep"))
+    high = run(
+        model,
+        dataclasses.replace(PLAIN, steps=3, spacing="custom", sigmas=(5000.0, 1e-3, 1e-5)),
+    )
+    for trace, at in ((low, 4), (high, 0), (high, 2)):
+        for name in SAMPLERS:
+            steps = list(resume(model, trace, at, dataclasses.replace(PLAIN, steps=9, sampler=name)))
+            assert len(steps) == 9 - at
+            assert all(step.sigma_next < step.sigma for step in steps)
+            assert steps[-1].x_next.isfinite().all()
+
+
+def test_a_fork_of_a_run_from_a_picture_makes_the_steps_that_are_left(model):
+    settings = dataclasses.replace(PLAIN, steps=10, strength=0.3)
+    trace = run(model, settings, init_image=PICTURE)
+    assert len(trace.steps) == 3
+    assert len(list(resume(model, trace, 1, dataclasses.replace(settings, sampler="heun")))) == 2
+    assert len(list(resume(model, trace, 1, dataclasses.replace(settings, steps=20)))) == 5
+
+
+def test_what_is_no_run_of_this_model_is_said_at_the_call(model):
+    trace = run(model, dataclasses.replace(PLAIN, steps=3))
+
+    def refused(trace, at=1):
+        with pytest.raises(SettingsError) as error:
+            resume(model, trace, at)
+        return str(error.value)
+
+    for at in (1.5, "1", True):
+        assert refused(trace, at) == f"at must be between 0 and 3, the steps made; got {at!r}."
+    nothing = dataclasses.replace(trace, steps=())
+    assert refused(nothing, 0) == "The run made no step, so there is none to take it up at."
+    up = tuple(invert(model, trace.settings, PICTURE))
+    message = "The run goes from a picture to its noise; start a run from its latents instead."
+    assert refused(dataclasses.replace(trace, steps=up), 0) == message
+    three = [dataclasses.replace(step, x=step.x[:, :3]) for step in trace.steps]
+    assert refused(dataclasses.replace(trace, steps=tuple(three))) == (
+        "The run's latents are of shape (1, 3, 8, 8); those of tiny are (1, 4, 8, 8)."
+    )
+    broken = [dataclasses.replace(step, x=step.x * float("nan")) for step in trace.steps]
+    assert refused(dataclasses.replace(trace, steps=tuple(broken))) == (
+        "The latents before step 1 are not finite; take the run up earlier."
+    )
 
 
 def test_any_sampler_goes_on_where_another_one_was(model):

@@ -80,6 +80,8 @@ def test_what_is_no_number_is_refused(name, value):
         ({"cfg_scales": [1.0, 31.0]}, "cfg_scales[1] must be between 0 and 30, got 31."),
         ({"cfg_scales": [1.0, 3.0]}, "cfg_scales must have 1 numbers, one for each picture, got 2."),
         ({"full_strength": "loud"}, "Unknown full_strength 'loud'. Choose one of: picture, noise."),
+        ({"sampler": "x" * 65}, "sampler must have at most 64 characters, got 65."),
+        ({"s_tmin": 2, "s_tmax": 1.5}, "s_tmin must be at most s_tmax 1.5, got 2."),
         ({"variation_strength": 0.5}, "variation_strength 0.5 needs a variation_seed, it is None."),
         (
             {"variation_seed": 2**32 - 1, "variation_strength": 1, "batch_size": 2},
@@ -154,6 +156,17 @@ def test_guidance_is_known_to_be_off(change, guided):
 
 def test_missing_keys_are_the_defaults():
     assert Settings.from_dict({"prompt": "a"}) == Settings("a")
+
+
+@pytest.mark.parametrize("junk", [None, 5, "prompt", ["prompt"]])
+def test_what_is_no_record_is_refused(junk):
+    with pytest.raises(SettingsError, match="Settings must be a record of names and values, got "):
+        Settings.from_dict(junk)
+
+
+def test_one_picture_of_another_program_s_batch_cannot_be_asked_for_alone():
+    batch = Settings("a", seed=40, batch_size=3, noise="diffusers")
+    assert batch.of_picture(2) == batch
 
 
 def test_settings_without_a_prompt_say_so():

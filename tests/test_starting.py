@@ -119,6 +119,28 @@ def test_what_is_kept_lies_on_its_own_latents_under_its_own_noise_at_every_step(
     torch.testing.assert_close(trace.steps[-1].x_next[kept], latents[kept])
 
 
+@pytest.mark.parametrize(
+    "change", [{"sampler": "langevin"}, {"sampler": "euler", "s_churn": 1.0}, {"sampler": "unipc"}]
+)
+def test_strength_0_needs_nothing_of_the_sampler(model, change):
+    settings = dataclasses.replace(S, strength=0.0, **change)
+    assert list(generate(model, settings, init_image=picture())) == []
+
+
+def test_pictures_and_masks_of_every_mode_are_read_as_they_look(model):
+    settings = dataclasses.replace(S, strength=0.0)
+    clear = Image.new("RGBA", (32, 32), (255, 0, 0, 0))
+    deep = Image.fromarray(np.full((32, 32), 10_000, dtype=np.uint16))
+    for given, expected in ((clear, (255, 255, 255)), (deep, (39, 39, 39))):
+        assert run(model, settings, init_image=given).init_image.getpixel((5, 5)) == expected
+    half = Image.new("LA", (32, 32), (255, 0))
+    half.paste((255, 255), (0, 0, 16, 32))
+    masked = run(model, S, init_image=picture(), mask=half).mask
+    assert (masked.getpixel((3, 3)), masked.getpixel((20, 3))) == (255, 0)  # what is clear is not painted
+    with pytest.raises(SettingsError, match=r"^A picture needs pixels, got 0 x 0\.$"):
+        generate(model, S, init_image=Image.new("RGB", (0, 0)))
+
+
 def test_a_mask_of_all_and_of_nothing(model):
     settings = dataclasses.replace(S, strength=0.8)
     everything = run(model, settings, init_image=picture(), mask=Image.new("L", (32, 32), 255))
@@ -258,6 +280,20 @@ def test_inversion_with_refinements_leads_back_to_the_picture(model):
         errors.append(float((down[-1].x_next - latents).abs().max()))
     assert errors[0] > 10 * errors[1] > 100 * errors[2]
     assert errors[2] < 1e-3
+
+
+@pytest.mark.parametrize("in_channels", [8, 9])
+def test_a_network_that_reads_more_than_latents_can_be_inverted(in_channels):
+    settings = dataclasses.replace(S, cfg_method="two_scale" if in_channels == 8 else "cfg")
+    *_, last = invert(wide_model(in_channels), settings, picture(), refinements=1)
+    assert last.x_next.isfinite().all()
+
+
+def test_what_cannot_be_inverted_is_said_at_the_call(model):
+    with pytest.raises(SettingsError, match=r"^cfg_method 'cfg_pp' has no inversion: "):
+        invert(model, dataclasses.replace(S, cfg_method="cfg_pp"), picture())
+    with pytest.raises(SettingsError, match=r"^refinements must be between 0 and 50, got 1\.5\.$"):
+        invert(model, S, picture(), refinements=1.5)
 
 
 def test_steps_of_an_inversion_say_what_was_asked(model):

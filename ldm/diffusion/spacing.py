@@ -38,6 +38,7 @@ from .spacing_formulas import (
 DEFAULT_RHO = {"karras": 7.0, "polyexponential": 1.0}  # the spacings that have a rho
 RHO_LIMITS = (0.1, 100.0)
 LEVEL_LIMITS = (1e-6, 1e6)  # of a list of noise levels: what is multiplied by them stays finite in float32
+LEAST_FALL = 1e-4  # from one of them to the next
 MAX_LEVELS = 1000  # of a list, as of steps
 
 Spacing = Callable[[NoiseSchedule, int, float | None], list[float]]
@@ -216,6 +217,11 @@ def _checked(custom: Sequence[float], steps: int) -> list[float]:
     for before, after in pairwise(levels):
         if after >= before:
             raise SettingsError(f"Noise levels must fall, but {before:g} is followed by {after:g}.")
+        if after > before * (1 - LEAST_FALL):  # samplers divide by the distance
+            raise SettingsError(
+                f"Noise levels must fall by {LEAST_FALL:.2%} or more, but {before:.10g} is followed "
+                f"by {after:.10g}."
+            )
     if len(levels) != steps:
         raise SettingsError(f"steps must be {len(levels)}, the number of noise levels above 0, got {steps}.")
     return [float(level) for level in levels]

@@ -19,12 +19,13 @@ from PIL import Image
 
 from ..errors import LdmError
 from ..generation import finish
+from ..generation.start import Picture, fitted
 from ..latent_diffusion import LatentDiffusion
 from ..settings import Settings
 from ..trace import Step, Trace
-from .device import Device
+from .device import Device, keywords
 from .draft import Draft, find_draft, required
-from .records import LOCAL, Job, Limits, Run, Status
+from .records import LOCAL, Job, Limits, Run, Status, nothing
 from .store import Store, size_of
 from .weights import choose, open_model
 
@@ -83,6 +84,7 @@ class Engine:
         owner: str,
         init_image: Image.Image | None = None,
         *,
+        mask: Image.Image | None = None,
         visitor: str | None = None,
         draft: bool = False,
     ) -> str:
@@ -90,6 +92,7 @@ class Engine:
 
         Args:
             owner: whose sheet lists it; anything a browser or a program chose.
+            init_image, mask: as `generate` takes them.
             visitor: whom `Limits.per_owner` counts, such as an address; None is the owner.
             draft: draw with the draft, which takes the settings of `Draft.fixed` and no others.
 
@@ -99,8 +102,10 @@ class Engine:
         """
         self.limits.check(settings)
         self._device.check(settings, draft)
+        picture = fitted(settings, init_image, mask)  # what waits is as small as what is drawn
         visitor = owner if visitor is None else visitor
-        job = Job(owner, settings, lambda job: self._run(job, settings, init_image), visitor, draft)
+        there = picture is not None
+        job = Job(owner, settings, lambda job: self._run(job, settings, picture), visitor, draft, there)
         self._submit(job)
         return job.id
 
@@ -142,7 +147,7 @@ class Engine:
     def add(self, trace: Trace, owner: str) -> str:
         """Keep a run that was made elsewhere (a run file); gives its id."""
         draft = self.is_by_draft(trace.model_name)
-        job = Job(owner, trace.settings, lambda _: None, draft=draft, result=trace)
+        job = Job(owner, trace.settings, nothing, LOCAL, draft, trace.init_image is not None, result=trace)
         job.step, job.size = len(trace.steps), size_of(trace)
         job.end("done" if trace.finished else "stopped")
         with self._changed:
@@ -266,10 +271,10 @@ class Engine:
                 self._store.forget()
             del job  # not until the next one comes
 
-    def _run(self, job: Job, settings: Settings, init_image: Image.Image | None) -> Trace:
+    def _run(self, job: Job, settings: Settings, picture: Picture | None) -> Trace:
         steps: list[Step] = []
-        stepped = due = 0.0
-        drawing = self._device.draw(settings, init_image, job.draft)
+        stepped, due = time.monotonic(), 0.0
+        drawing = self._device.draw(settings, picture, job.draft)
         for made in drawing:
             if isinstance(made, Trace):
                 self._decode_seconds = (time.monotonic() - stepped) / settings.batch_size
@@ -288,9 +293,7 @@ class Engine:
                 with self._changed:
                     self._show(job)
         drawing.close()
-        done = len(steps) == settings.steps
-        seconds = time.monotonic() - job.began
-        trace: Trace = self._device.perform(
-            partial(finish, settings=settings, steps=steps, seconds=seconds, finished=done), job.draft
-        )
+        done, seconds = len(steps) == job.steps, time.monotonic() - job.began
+        ends = partial(finish, settings=settings, steps=steps, seconds=seconds, finished=done)
+        trace: Trace = self._device.perform(partial(ends, **keywords(picture)), job.draft)
         return trace

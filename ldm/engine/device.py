@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..generation import check, finish, generate
+from ..generation.start import Picture
 from ..images import to_images
 from ..latent_diffusion import LatentDiffusion
 from ..settings import Settings
@@ -28,13 +29,13 @@ class Device:
             nothing that is opened stays open, so the draft is opened at once.
 
     Attributes:
-        draw: draw(settings, init_image, draft) yields the steps, then the trace.
+        draw: draw(settings, picture, draft) yields the steps, then the trace.
         perform: perform(work, draft) gives work(model).
     """
 
     def __init__(self, model: LatentDiffusion, draft: Draft | None, on_device: Decorator | None) -> None:
         self._model, self._draft = model, draft
-        self.draw: Callable[[Settings, Image.Image | None, bool], Drawing]
+        self.draw: Callable[[Settings, Picture | None, bool], Drawing]
         self.perform: Callable[[Callable[[LatentDiffusion], Any], bool], Any]
         if on_device is None:
             self.draw, self.perform = self._draw_on_device, self._perform_on_device
@@ -67,14 +68,19 @@ class Device:
         model = self.model(draft)
         return tuple(to_images(model.quick_decode(latents))), model.quick_decoder
 
-    def _draw_on_device(self, settings: Settings, init_image: Image.Image | None, draft: bool) -> Drawing:
+    def _draw_on_device(self, settings: Settings, picture: Picture | None, draft: bool) -> Drawing:
         """One generator for both, since ZeroGPU lends the device to a generator."""
-        model = self.model(draft)
+        model, given = self.model(draft), keywords(picture)
         began, steps = time.perf_counter(), []
-        for step in generate(model, settings, init_image=init_image):
+        for step in generate(model, settings, **given):
             steps.append(step)
             yield step
-        yield finish(model, settings, steps, time.perf_counter() - began)
+        yield finish(model, settings, steps, time.perf_counter() - began, **given)
 
     def _perform_on_device(self, work: Callable[[LatentDiffusion], T], draft: bool) -> T:
         return work(self.model(draft))
+
+
+def keywords(picture: Picture | None) -> dict[str, Any]:
+    """What `generate` and `finish` are told of the picture that a run starts from."""
+    return {} if picture is None else {"init_image": picture.image, "mask": picture.mask}

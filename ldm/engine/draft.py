@@ -31,8 +31,12 @@ class Draft:
             "spacing": Settings.spacing,
             "final_sigma": Settings.final_sigma,
             "cfg_scale": best.cfg_scale,
+            "cfg_scales": None,
             "cfg_rescale": best.cfg_rescale,
+            "cfg_method": Settings.cfg_method,
+            "cfg_schedule": Settings.cfg_schedule,
             "eta": 0.0 if best.sampler in USES_ETA else None,
+            "s_churn": Settings.s_churn,
         }
 
     @property

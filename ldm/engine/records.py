@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from ..errors import LdmError, SettingsError
+from ..generation.start import first_step
 from ..settings import Settings
 from ..trace import Trace
 
@@ -75,13 +76,14 @@ class Run:
 
     Attributes:
         ahead: works that come before it while it waits.
-        step: denoising steps made so far, of settings.steps.
+        step: denoising steps made so far, of `steps`.
         preview: the newest predicted x0, one small picture each; empty before the first step.
         seconds: since it began to run.
         seconds_left: measured on its own steps; None until two are made.
         trace: what came out; None until the run is over.
         decoder: what `preview` was decoded with, in words.
         draft: drawn by the draft in place of the model.
+        from_picture: started from a picture, so that it skips the first steps, or all of them.
     """
 
     id: str
@@ -95,6 +97,12 @@ class Run:
     trace: Trace | None = None
     decoder: str = ""
     draft: bool = False
+    from_picture: bool = False
+
+    @property
+    def steps(self) -> int:
+        """How many denoising steps there are to make."""
+        return steps_of(self.settings, self.from_picture)
 
     @property
     def over(self) -> bool:
@@ -111,6 +119,7 @@ class Job:
         visitor: who is limited in what waits.
         settings: of a run; None for any other work.
         draft: done with the draft in place of the model.
+        from_picture: as in `Run`.
         context: carries the visitor's identity to ZeroGPU.
         version: counts what followers should see.
         first_step: when the first step was made; the pace is measured from there.
@@ -121,6 +130,7 @@ class Job:
     work: Callable[[Self], Any]
     visitor: str = LOCAL
     draft: bool = False
+    from_picture: bool = False
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     context: Context = field(default_factory=copy_context)
     status: Status = "waiting"
@@ -137,6 +147,11 @@ class Job:
     ended: float = 0.0
     used: float = field(default_factory=time.monotonic)
     size: int = 0
+
+    @property
+    def steps(self) -> int:
+        """How many denoising steps there are to make; none for any other work."""
+        return 0 if self.settings is None else steps_of(self.settings, self.from_picture)
 
     @property
     def over(self) -> bool:
@@ -160,7 +175,7 @@ class Job:
         """Note the time, and let go of the pictures and of the visitor's request."""
         self.status, self.ended, self.used = status, time.monotonic(), time.monotonic()
         self.began = self.began or self.ended
-        self.work, self.context, self.preview = _nothing, Context(), ()
+        self.work, self.context, self.preview = nothing, Context(), ()
 
     def snapshot(self, ahead: int, decode_seconds: float) -> Run:
         """The run as it stands.
@@ -174,15 +189,20 @@ class Job:
         left = None
         if self.status == "running" and self.step > 1:
             pace = (now - self.first_step) / (self.step - 1)
-            left = pace * (self.settings.steps - self.step) + decode_seconds * self.settings.batch_size
+            left = pace * (self.steps - self.step) + decode_seconds * self.settings.batch_size
         seconds = (self.ended or now) - self.began if self.began else 0.0
         trace = self.result if isinstance(self.result, Trace) else None
-        shown = (self.preview, seconds, left, trace, self.decoder, self.draft)
+        shown = (self.preview, seconds, left, trace, self.decoder, self.draft, self.from_picture)
         return Run(self.id, self.settings, self.status, ahead, self.step, *shown)
 
 
-def _nothing(_: Job) -> None:
-    return None
+def steps_of(settings: Settings, from_picture: bool) -> int:
+    """The steps of a run."""
+    return settings.steps - (first_step(settings) if from_picture else 0)
+
+
+def nothing(_: Job) -> None:
+    """The work of a run that is over."""
 
 
 def as_sentence(error: Exception) -> LdmError:

@@ -61,12 +61,12 @@ def size_of(result: object) -> int:
     storages: dict[int, int] = {}
     for step in result.steps:
         p = step.prediction
-        values = (step.x, step.x_next, p.x0, p.x0_cond, p.x0_uncond, p.attention, p.attention_uncond)
-        for value in values:
+        asked = (step.x, step.x_next, step.x_asked, p.attention, p.attention_uncond)
+        for value in (*asked, p.x0, p.x0_cond, p.x0_uncond, p.x0_third):
             tensors = value.maps if isinstance(value, AttentionMaps) else (value,)
             for tensor in tensors:
                 if isinstance(tensor, torch.Tensor):
                     storage = tensor.untyped_storage()
                     storages[storage.data_ptr()] = storage.nbytes()
-    pictures = sum(image.width * image.height * len(image.getbands()) for image in result.images)
-    return sum(storages.values()) + pictures
+    pictures = [image for image in (*result.images, result.init_image, result.mask) if image is not None]
+    return sum(storages.values()) + sum(i.width * i.height * len(i.getbands()) for i in pictures)

@@ -12,16 +12,16 @@ from PIL import Image
 from torch import Tensor
 
 from ..diffusion.samplers import SAMPLERS
-from ..diffusion.spacing import FINAL_SIGMAS
 from ..errors import SettingsError
 from ..images import to_images
 from ..latent_diffusion import LatentDiffusion
 from ..settings import Settings
 from ..trace import Step, Trace
 from .asked import check, denoiser_of, levels_of, noise_stream, options_of
+from .forks import check_fork, way_on
 from .inversion import invert
 from .record import on_cpu
-from .start import Picture, Start, first_step, fitted, position, start_of
+from .start import Picture, Start, conditions, encoded, fitted, start_of
 
 __all__ = [
     "check",
@@ -34,6 +34,7 @@ __all__ = [
     "options_of",
     "resume",
     "run",
+    "way_on",
 ]
 
 
@@ -79,7 +80,7 @@ def resume(
     Args:
         at: 0 is before the first step, len(trace.steps) after the last one made.
         settings: what to change from there on; None is as before.  With another number of steps, spacing or
-            sampler the rest of the way is divided anew: settings.steps - at steps from this noise level down.
+            sampler the rest of the way is divided anew (`way_on`): as many steps as the settings leave.
 
     Returns:
         The steps from `at` on; put `trace.steps[:at]` before them for the whole run.
@@ -89,19 +90,11 @@ def resume(
     """
     settings = settings or trace.settings
     check(model, settings)
-    before = trace.settings
-    if not 0 <= at <= len(trace.steps) or not trace.steps:
-        raise SettingsError(f"at must be between 0 and {len(trace.steps)}, the steps made; got {at}.")
-    for name in ("width", "height", "batch_size"):
-        old, new = getattr(before, name), getattr(settings, name)
-        if new != old:
-            raise SettingsError(f"{name} must stay {old} when a run is taken up again, got {new}.")
-    if settings.steps <= at:
-        raise SettingsError(f"steps must be more than {at}, the steps already made; got {settings.steps}.")
+    check_fork(model, trace, at, settings)
     x = trace.steps[at].x if at < len(trace.steps) else trace.steps[-1].x_next
     picture = None if trace.init_image is None else Picture(trace.init_image, trace.mask)
-    conditions = start_of(model, settings, picture)
-    start = Start(_levels(model, trace, at, settings), x, conditions.concat, conditions.keep)
+    concat, keep = conditions(model, settings, picture)
+    start = Start(way_on(model, trace, at, settings), x, concat, keep)
     return _denoise(model, settings, start, trace.steps[:at], record_attention)
 
 
@@ -119,7 +112,6 @@ def run(
     return finish(model, settings, steps, seconds, init_image=init_image, mask=mask)
 
 
-@torch.no_grad()
 def finish(  # noqa: PLR0913 - the steps, and how they came about
     model: LatentDiffusion,
     settings: Settings,
@@ -130,6 +122,7 @@ def finish(  # noqa: PLR0913 - the steps, and how they came about
     *,
     init_image: Image.Image | None = None,
     mask: Image.Image | None = None,
+    sigmas: Tensor | None = None,
 ) -> Trace:
     """Decode the last step and bind the run into a Trace.
 
@@ -137,22 +130,14 @@ def finish(  # noqa: PLR0913 - the steps, and how they came about
         seconds: the steps' time; the decode's is added.
         finished: False for a run that was stopped; its picture is the last predicted x0.
         init_image, mask: as `generate` was given them.
+        sigmas: `way_on` of a run that was taken up with other settings; None is what the settings say.
 
     Raises:
         SettingsError: no step was made, of a run that was to make some.
     """
     picture = fitted(settings, init_image, mask)
-    roundtrip = picture is not None and settings.strength == 0
-    if not steps and not (roundtrip and finished):
-        raise SettingsError("The run was stopped before its first step, so there is no picture.")
     start = time.perf_counter()
-    if steps:
-        latents = steps[-1].x_next if finished else steps[-1].prediction.x0
-    else:
-        latents = start_of(model, settings, picture).x
-    images = [to_images(model.autoencoder_decode(z[None]))[0] for z in latents]
-    if picture is not None and picture.mask is not None:
-        images = [Image.composite(image, picture.image, picture.mask) for image in images]
+    images = _decoded(model, settings, steps, finished, picture)
     text = model.cond_stage_model
     return Trace(
         settings=settings,
@@ -161,52 +146,35 @@ def finish(  # noqa: PLR0913 - the steps, and how they came about
         tokens=tuple(text.tokens(settings.prompt)),
         negative_tokens=tuple(text.tokens(settings.negative_prompt)) if settings.guided else (),
         steps=tuple(steps),
-        images=tuple(images),
+        images=images,
         seconds=seconds + time.perf_counter() - start,
         finished=finished,
         parent=parent,
         init_image=None if picture is None else picture.image,
         mask=None if picture is None else picture.mask,
+        sigmas=None if sigmas is None else tuple(sigmas.tolist()),
     )
 
 
-PLAN = (
-    "steps",
-    "sampler",
-    "spacing",
-    "final_sigma",
-    "rho",
-    "sigmas",
-    "steps_per_level",
-)  # what levels follow
-
-
-def _levels(model: LatentDiffusion, trace: Trace, at: int, settings: Settings) -> Tensor:
-    """Noise levels of which step number `at` is the next: the run's own, or what the settings ask for now."""
-    made = [step.sigma for step in trace.steps]
-    if all(getattr(settings, name) == getattr(trace.settings, name) for name in PLAN):
-        whole = levels_of(model, settings)
-        own = whole[position(whole, 0 if trace.init_image is None else first_step(trace.settings)) :]
-        if [float(own[position(own, k)]) for k in range(len(made))] == made:
-            return own
-        if trace.finished:  # divided anew before
-            return torch.tensor([*made, trace.steps[-1].sigma_next], dtype=torch.float64)
-        forked = 0 if trace.parent is None else min(trace.parent[1], len(made) - 1)
-        again = _divided(model, settings, made[forked], forked)
-        if again[forked : len(made)].tolist() == made[forked:]:
-            return again
-    return _divided(model, settings, made[at] if at < len(made) else trace.steps[-1].sigma_next, at)
-
-
-def _divided(model: LatentDiffusion, settings: Settings, here: float, at: int) -> Tensor:
-    """Levels evenly spaced in timesteps from `here`, where step `at` begins, to the end."""
-    last = FINAL_SIGMAS[settings.final_sigma](model.schedule)
-    if here <= last:
-        raise SettingsError(f"There is no noise left to remove after step {at}.")
-    remaining, t = settings.steps - at, model.schedule.timestep(here)
-    levels = [here] + [model.schedule.sigma_at(t * (1 - k / remaining)) for k in range(1, remaining)]
-    above = [here * (1 + at - k) for k in range(at)]  # of steps made: only their number is looked at
-    return torch.tensor([*above, *levels, last], dtype=torch.float64)
+@torch.no_grad()
+def _decoded(
+    model: LatentDiffusion,
+    settings: Settings,
+    steps: Sequence[Step],
+    finished: bool,
+    picture: Picture | None,
+) -> tuple[Image.Image, ...]:
+    """The pictures; of a run at strength 0 the round trip."""
+    if steps:
+        latents = steps[-1].x_next if finished else steps[-1].prediction.x0
+    elif picture is not None and settings.strength == 0 and finished:
+        latents = encoded(model, picture.image).expand(settings.batch_size, -1, -1, -1)
+    else:
+        raise SettingsError("The run was stopped before its first step, so there is no picture.")
+    images = [to_images(model.autoencoder_decode(z[None]))[0] for z in latents]
+    if picture is not None and picture.mask is not None:
+        images = [Image.composite(image, picture.image, picture.mask) for image in images]
+    return tuple(images)
 
 
 @torch.no_grad()  # on the generator, not a `with` around the yield: that would leak to the caller
@@ -225,8 +193,11 @@ def _denoise(
         concat=start.concat,
         keep=start.keep,
     )
+    if len(start.sigmas) < 2:  # strength 0: not even options that want a step's length are looked at
+        return
     noise = noise_stream(model, settings)
     sampler = SAMPLERS[settings.sampler]
-    x = start.x.to(model.device)
+    # a file brings latents back without their order in memory, which decides the last bit of a sum
+    x = start.x.to(model.device).contiguous()
     steps = sampler.run(denoise, x, start.sigmas, options_of(settings), noise, history)
     yield from on_cpu(steps, model.device)

@@ -32,13 +32,20 @@ def check(model: LatentDiffusion, settings: Settings) -> None:
             f"got {settings.steps}."
         )
     guidance_of(settings)
-    if settings.cfg_method == "two_scale" and model.config.unet.in_channels == model.latent_channels:
+    if settings.cfg_method == "two_scale" and model.config.unet.in_channels != 2 * model.latent_channels:
         raise SettingsError(
             f"{model.name} reads no picture beside its latents, so cfg_method 'two_scale' has nothing "
             "to weigh."
         )
     _check_sampler(settings)
-    levels_of(model, settings)
+    sigmas = levels_of(model, settings)
+    if settings.sampler == "langevin" and settings.step_lr is not None:
+        most = 2 * float(sigmas[sigmas > 0][-1]) ** 2
+        if settings.step_lr >= most:
+            raise SettingsError(
+                f"step_lr must be less than {most:.3g}, twice the square of the last noise level, "
+                f"for 'langevin' to settle; got {settings.step_lr:g}."
+            )
 
 
 def _check_sampler(settings: Settings) -> None:

@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import torch
 from PIL import Image
+from torch import Tensor
 
+from ..diffusion.denoiser import Denoiser
 from ..diffusion.inversion import encode
 from ..errors import SettingsError
 from ..latent_diffusion import LatentDiffusion
@@ -13,11 +15,12 @@ from ..settings import Settings
 from ..trace import Step
 from .asked import check, denoiser_of, levels_of
 from .record import on_cpu
-from .start import encoded, resized
+from .start import Picture, conditions, encoded, resized
 
 MAX_REFINEMENTS = 50
 
 
+@torch.no_grad()
 def invert(
     model: LatentDiffusion,
     settings: Settings,
@@ -38,19 +41,29 @@ def invert(
     Raises:
         SettingsError: at once, if the model cannot do what was asked.
     """
-    if not 0 <= refinements <= MAX_REFINEMENTS:
+    if not isinstance(refinements, int) or not 0 <= refinements <= MAX_REFINEMENTS:
         raise SettingsError(f"refinements must be between 0 and {MAX_REFINEMENTS}, got {refinements}.")
     settings = replace(settings, sampler="ddim", eta=0.0, s_churn=0.0, order=None)
     check(model, settings)
-    return _encode(model, settings, image, refinements, record_attention)
+    if settings.cfg_method == "cfg_pp":
+        raise SettingsError(
+            "cfg_method 'cfg_pp' has no inversion: its steps keep other noise than they find."
+        )
+    picture = Picture(resized(settings, image))
+    count = settings.batch_size
+    denoise = denoiser_of(
+        model,
+        settings,
+        [settings.prompt] * count,
+        record_attention=record_attention,
+        concat=conditions(model, settings, picture)[0],
+    )
+    x = encoded(model, picture.image).expand(count, -1, -1, -1).contiguous().to(model.device)
+    return _encode(model, denoise, x, levels_of(model, settings).flip(0), refinements)
 
 
 @torch.no_grad()  # on the generator, as in `generate`
 def _encode(
-    model: LatentDiffusion, settings: Settings, image: Image.Image, refinements: int, record_attention: bool
+    model: LatentDiffusion, denoise: Denoiser, x: Tensor, sigmas: Tensor, refinements: int
 ) -> Iterator[Step]:
-    count = settings.batch_size
-    x = encoded(model, resized(settings, image)).expand(count, -1, -1, -1).to(model.device)
-    denoise = denoiser_of(model, settings, [settings.prompt] * count, record_attention=record_attention)
-    sigmas = levels_of(model, settings).flip(0)
     yield from on_cpu(encode(denoise, x, sigmas, refinements=refinements), model.device)

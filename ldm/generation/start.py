@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageChops, ImageOps
 from torch import Tensor
 
 from ..diffusion.denoiser import Keep
 from ..errors import SettingsError
-from ..images import to_tensor
+from ..images import to_rgb, to_tensor
 from ..latent_diffusion import LatentDiffusion
 from ..settings import Settings
 from .asked import levels_of, noise_stream
@@ -56,15 +56,29 @@ def fitted(settings: Settings, init_image: Image.Image | None, mask: Image.Image
         return None
     size = (settings.width, settings.height)
     if mask is not None:
-        mask = mask.convert("L")
+        mask = _grey(_not_empty(mask))
         mask = mask if mask.size == size else ImageOps.fit(mask, size, Image.Resampling.NEAREST)
     return Picture(resized(settings, init_image), mask)
+
+
+def _grey(mask: Image.Image) -> Image.Image:
+    """How white it is, as "L"; what is transparent is black."""
+    if mask.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in mask.info:
+        rgba = mask.convert("RGBA")
+        return ImageChops.multiply(rgba.convert("RGB").convert("L"), rgba.getchannel("A"))
+    return to_rgb(mask).convert("L")
+
+
+def _not_empty(image: Image.Image) -> Image.Image:
+    if not (image.width and image.height):
+        raise SettingsError(f"A picture needs pixels, got {image.width} x {image.height}.")
+    return image
 
 
 def resized(settings: Settings, image: Image.Image) -> Image.Image:
     """The picture as RGB at the size the settings name; of another shape it is cut, not stretched."""
     size = (settings.width, settings.height)
-    image = image.convert("RGB")
+    image = to_rgb(_not_empty(image))
     return image if image.size == size else ImageOps.fit(image, size, Image.Resampling.LANCZOS)
 
 
@@ -101,7 +115,7 @@ def start_of(
     sigmas = sigmas[position(sigmas, first) :]
     sigma = float(sigmas[0]) if len(sigmas) > 1 else 0.0
     pure = noise(0) * (1 + sigma**2) ** 0.5
-    concat = _concat(model, settings, picture)
+    concat, keep = conditions(model, settings, picture)
     if given is not None:
         if given.shape != pure.shape:
             expected, got = tuple(pure.shape), tuple(given.shape)
@@ -109,21 +123,32 @@ def start_of(
         return Start(sigmas, given.to(pure), concat)
     if picture is None:
         return Start(sigmas, pure, concat)
-    latents = encoded(model, picture.image).expand(settings.batch_size, -1, -1, -1)
-    x = latents + sigma * noise(0)
-    keep = None
-    if picture.mask is not None and concat is None:
-        keep = Keep(latents, latent_mask(picture.mask, model.downsampling_factor))
+    x = encoded(model, picture.image) + sigma * noise(0)
     if settings.strength == 1 and settings.full_strength == "noise":
         # what is kept follows its own latents from the start
         x = pure if keep is None else torch.where(keep.mask > 0, pure, x)
     return Start(sigmas, x, concat, keep)
 
 
+def conditions(
+    model: LatentDiffusion, settings: Settings, picture: Picture | None
+) -> tuple[Tensor | None, Keep | None]:
+    """What the network reads besides the latents, and what is not to be painted anew: `Denoiser`'s fields.
+
+    Raises:
+        SettingsError: the network reads channels that nothing here fills.
+    """
+    concat, keep = _concat(model, settings, picture), None
+    if picture is not None and picture.mask is not None and concat is None:
+        latents = encoded(model, picture.image).expand(settings.batch_size, -1, -1, -1)
+        keep = Keep(latents, latent_mask(picture.mask, model.downsampling_factor))
+    return concat, keep
+
+
 @torch.no_grad()
 def encoded(model: LatentDiffusion, image: Image.Image) -> Tensor:
     """(1, C, H, W) latents of a picture, float32 on the CPU: the mean, so nothing is random here."""
-    return model.autoencoder_encode(to_tensor([image]), mean=True).float().cpu()
+    return model.autoencoder_encode(to_tensor([image]), mean=True).float().cpu().contiguous()
 
 
 def latent_mask(mask: Image.Image, f: int) -> Tensor:

@@ -41,6 +41,7 @@ def save(trace: Trace, path: str | Path) -> None:
         "seconds": float(trace.seconds),
         "finished": trace.finished,
         "parent": trace.parent,
+        "sigmas": trace.sigmas,
         "steps": [_step_numbers(step) for step in trace.steps],
     }
     tensors = _tensors(trace)
@@ -83,7 +84,7 @@ def equal(a: Trace, b: Trace) -> bool:
 def _numbers(trace: Trace) -> tuple[Any, ...]:
     steps = [_step_numbers(step) for step in trace.steps]
     texts = (trace.model_name, trace.prediction_type, trace.tokens, trace.negative_tokens)
-    return trace.settings, texts, steps, trace.seconds, trace.finished, trace.parent
+    return trace.settings, texts, steps, trace.seconds, trace.finished, trace.parent, trace.sigmas
 
 
 def _step_numbers(step: Step) -> dict[str, Any]:
@@ -100,7 +101,7 @@ def _step_numbers(step: Step) -> dict[str, Any]:
 
 def _version(trace: Trace) -> int:
     """The first version whose readers miss nothing of this run: 1 for most."""
-    if trace.init_image is not None:
+    if trace.init_image is not None or trace.sigmas is not None:
         return VERSION
     for s in trace.steps:
         added = (s.sigma_asked, s.x_asked, s.prediction.x0_third)

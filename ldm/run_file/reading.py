@@ -13,6 +13,7 @@ from ..trace import AttentionMaps, Prediction, Step, Trace
 
 VERSION = 2  # 1 knows no picture to start from, one way of guiding, and steps down that ask about their x
 MAX_CHANNELS = 64
+TOP = 2e6  # the largest noise level there can be: a list's largest, with noise stirred in
 FACTORS = (4, 64)  # pixels a latent covers, in either direction
 LATENTS = ("x", "x0", "x0_cond", "x0_uncond", "x0_third", "x_asked", "x_next")
 
@@ -66,7 +67,7 @@ def trace_of(record: object, tensors: dict[str, Tensor]) -> Trace:
     _check_shapes(steps, settings.batch_size, len(images))
     _check_sizes(steps, settings)
     parent = _take(record, "parent", list, type(None))
-    if parent is not None and [type(value) for value in parent] != [str, int]:
+    if parent is not None and ([type(value) for value in parent] != [str, int] or parent[1] < 0):
         raise TraceError(f"its parent is {reprlib.repr(parent)}")
     return Trace(
         settings=settings,
@@ -81,7 +82,20 @@ def trace_of(record: object, tensors: dict[str, Tensor]) -> Trace:
         parent=None if parent is None else (parent[0], parent[1]),
         init_image=start,
         mask=mask,
+        sigmas=_sigmas(record),
     )
+
+
+def _sigmas(record: object) -> tuple[float, ...] | None:
+    """The noise levels the run was to walk down; not in version 1, and none where its settings tell them."""
+    values = _take(record, "sigmas", list, type(None))
+    if values is None:
+        return None
+    most = 2 * int(LIMITS["steps"][1]) + 1  # a restart is one more
+    is_number = [isinstance(v, int | float) and not isinstance(v, bool) and 0 <= v <= TOP for v in values]
+    if not 1 <= len(values) <= most or not all(is_number):
+        raise TraceError(f"its sigmas are {reprlib.repr(values)}")
+    return tuple(float(value) for value in values)
 
 
 def _picture(name: str, pixels: Tensor, settings: Settings) -> Image.Image:
@@ -115,8 +129,10 @@ def _step(k: int, numbers: object, left: dict[str, Tensor], next_x: Tensor | Non
     sigma, sigma_next, sigma_asked = _levels(k, numbers)
     keeps = bool(_take(numbers, "keeps_uncond", bool, type(None)))  # not in version 1
     uncond, third = found["x0_uncond"], found["x0_third"]
+    if _take(numbers, "index", int) != k:
+        raise TraceError(f"its step {k} is numbered {reprlib.repr(_take(numbers, 'index', int))}")
     return Step(
-        index=_take(numbers, "index", int),
+        index=k,
         sigma=sigma,
         sigma_next=sigma_next,
         timestep=_float(numbers, "timestep"),
@@ -134,7 +150,11 @@ def _levels(k: int, numbers: object) -> tuple[float, float, float | None]:
     asked = _take(numbers, "sigma_asked", float, int, type(None))  # not in version 1
     if asked is not None and not (asked := _float(numbers, "sigma_asked")) > 0:
         raise TraceError(f"its step {k} asks about sigma {asked!r}")
-    if min(sigma, sigma_next) < 0 or (sigma == 0 and asked is None):
+    if (
+        min(sigma, sigma_next) < 0
+        or max(sigma, sigma_next, asked or 0) > TOP
+        or (sigma == 0 and asked is None)
+    ):
         raise TraceError(f"its step {k} goes from sigma {sigma!r} to {sigma_next!r}")
     return sigma, sigma_next, asked
 

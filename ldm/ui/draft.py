@@ -7,11 +7,11 @@ from typing import Any
 import gradio as gr
 
 from ..checkpoints.draft import MOST_STEPS
-from ..diffusion.samplers import USES_ETA
 from ..engine import Draft
 from ..models.config import RecommendedSettings
 from ..settings import LIMITS, Settings
-from .controls import COMMON_STEPS, Controls
+from .controls import COMMON_STEPS, Controls, merged
+from .controls.rules import as_shown
 from .events import PRIVATE
 
 
@@ -34,12 +34,12 @@ class Switch:
     @property
     def inputs(self) -> set[Any]:
         """What an event must carry for `turn`."""
-        return {self.box, self.before, *(self.asks.of[name] for name in self._changed)}
+        return {self.box, self.before, *self.asks.inputs}
 
     @property
     def outputs(self) -> list[Any]:
         """What turning it changes."""
-        return [self.before, self.asks.of["negative_prompt"], *(self.asks.of[n] for n in self._changed)]
+        return [self.before, *self.asks.outputs]
 
     @property
     def _changed(self) -> tuple[str, ...]:
@@ -47,20 +47,22 @@ class Switch:
 
     def turn(self, values: Mapping[Any, Any]) -> dict[Any, Any]:
         """Show what the draft draws with, or what was there before."""
-        on, of = values[self.box] is True, self.asks.of
+        on, asks = values[self.box] is True, self.asks
+        held = asks.held(values)
         if on:
-            before = {name: values[of[name]] for name in self._changed}
-            now = {**self.draft.fixed, "steps": self.draft.recommended.steps}
+            before = {name: held[name] for name in self._changed}
+            now = as_shown(Settings("?", **asdict(self.draft.recommended) | self.draft.fixed))
         else:
             before = {}
-            now = {**asdict(Settings("?")), **asdict(self.plain), **values[self.before]}
-        updates = {of[name]: gr.update(value=now[name]) for name in self._changed}
-        updates[of["eta"]] = gr.update(value=now["eta"] or 0.0, visible=now["sampler"] in USES_ETA)
+            now = as_shown(Settings("?", **asdict(self.plain))) | values[self.before]
+        changed = {name: now[name] for name in self._changed}
+        updates = {asks.of[name]: gr.update(value=value) for name, value in changed.items()}
+        updates = merged(updates, asks.fit({**held, **changed}, asks.has_picture(values)))
         return {**self._held(updates, on, now["steps"]), self.before: before}
 
-    def write(self, settings: Settings, on: bool) -> dict[Any, Any]:
-        """Updates that make the page ask for `settings`, of the draft or of the model."""
-        return {**self._held(self.asks.write(settings), on, settings.steps), self.box: on}
+    def hold(self, updates: dict[Any, Any], settings: Settings, on: bool) -> dict[Any, Any]:
+        """Updates of `Controls.write`, so that the page asks the draft, or the model."""
+        return {**self._held(updates, on, settings.steps), self.box: on}
 
     def _held(self, updates: dict[Any, Any], on: bool, steps: int) -> dict[Any, Any]:
         """The updates, so that nothing the draft has fixed can be moved while it is on."""

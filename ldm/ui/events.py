@@ -20,6 +20,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
 """For the page's own events.  Work is queued by the engine, so gradio may start any number of them."""
+PUBLIC: dict[str, Any] = {"api_visibility": "public", "concurrency_limit": None, "show_progress": "hidden"}
+"""For the endpoints that programs call."""
 HEAVY: dict[str, Any] = {"concurrency_id": "heavy", "concurrency_limit": 2}
 """For events that draw or write a whole run on gradio's own threads: two at a time, of everybody together."""
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from .. import png
 from ..errors import LdmError
+from ..settings import Settings
 from ..trace import Trace
 from ..writing import write_file
 
@@ -42,13 +43,20 @@ def stem(trace: Trace) -> str:
 def pictures(run_id: str, trace: Trace) -> list[Path]:
     """The pictures of a run as PNGs that carry their settings, written once."""
     paths = []
+    words = stem(trace).rsplit("-seed", 1)[0]
     for i, image in enumerate(trace.images):
-        alone = png.settings_of_image(trace.settings, i)
-        path = folder(run_id) / f"{stem(trace).rsplit('-seed', 1)[0]}-seed{alone.seed}.png"
+        alone = trace.settings.of_picture(i)
+        path = folder(run_id) / f"{words}-seed{seed_of(trace.settings, i).replace(' + ', '-')}.png"
         if not path.exists():
             png.save(image, path, alone, trace.model_name)
         paths.append(path)
     return paths
+
+
+def seed_of(settings: Settings, i: int) -> str:
+    """The seed of picture i for people: "7", or "7 + 12" where it is turned to the noise of seed 12."""
+    alone = settings.of_picture(i)
+    return f"{alone.seed} + {alone.variation_seed}" if alone.variation_strength > 0 else str(alone.seed)
 
 
 def save_png(image: Image.Image, path: Path) -> None:
@@ -57,9 +65,14 @@ def save_png(image: Image.Image, path: Path) -> None:
     Raises:
         LdmError: the disk is full, or may not be written to.
     """
+    write_file(path, [png_bytes(image)])
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """A picture as a PNG without settings."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
-    write_file(path, [buffer.getbuffer()])
+    return buffer.getvalue()
 
 
 def served(path: Path) -> dict[str, Any]:

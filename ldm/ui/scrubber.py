@@ -17,6 +17,7 @@ from ..writing import write_file
 from . import files
 from .parts import part
 
+NO_STEPS = "No steps at strength 0: the picture went through the autoencoder and back."
 DEFAULT_LANES = ("x_t", "x0", "eps")
 PER_STEP = ("x_t", "x0", "eps", "x0_cond", "x0_uncond")  # drawn from one step alone
 PIECE = 32
@@ -37,6 +38,8 @@ def scrubber_value(
         decode: latents to pictures; `decoder` says in words what it is.
         picture: which one of the batch.
     """
+    if not trace.steps:
+        return _still(run_id, trace, picture)
     size = _cell(trace, len(lanes))
     sheet, columns, rows = atlas([frames(trace, name, decode, size, picture) for name in lanes])
     name = hashlib.sha256(sheet).hexdigest()[:16]
@@ -45,9 +48,7 @@ def scrubber_value(
     numbers = curves(trace, picture)
     settings = trace.settings
     return {
-        "key": hashlib.sha256(run_id.encode()).hexdigest(),
-        "prompt": settings.prompt,
-        "facts": facts(trace.model_name, settings, picture),
+        **_about(run_id, trace, picture),
         "atlas": files.served(path),
         "columns": columns,
         "rows": rows,
@@ -64,6 +65,21 @@ def scrubber_value(
             {"title": "How much the prompt moves x0", "values": numbers["guidance"], "log": False},
         ],
     }
+
+
+def _about(run_id: str, trace: Trace, picture: int) -> dict[str, Any]:
+    settings = trace.settings
+    return {
+        "key": hashlib.sha256(run_id.encode()).hexdigest(),
+        "prompt": settings.prompt,
+        "facts": facts(trace.model_name, settings, picture),
+    }
+
+
+def _still(run_id: str, trace: Trace, picture: int) -> dict[str, Any]:
+    """What the scrubber shows of a run without steps: its picture."""
+    shown = files.served(files.pictures(run_id, trace)[picture])
+    return {**_about(run_id, trace, picture), "steps": 0, "still": shown, "said": NO_STEPS}
 
 
 def frames(
@@ -101,5 +117,5 @@ def how_drawn(name: str, decoder: str) -> str:
 def facts(model_name: str, settings: Settings, picture: int) -> str:
     """The run in one line."""
     size = f"{settings.width} x {settings.height}"
-    seed = settings.seed + picture
+    seed = files.seed_of(settings, picture)
     return f"{model_name}, seed {seed}, {settings.sampler}, cfg_scale {settings.cfg_scale:g}, {size}"

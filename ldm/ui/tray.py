@@ -6,9 +6,11 @@ import gradio as gr
 
 from ..engine import Run
 from ..latent_diffusion import FULL_DECODER
+from ..settings import Settings
 from ..trace import Trace
 from . import files
 from .parts import part
+from .scrubber import NO_STEPS
 
 SHEET = 24  # runs on the contact sheet
 
@@ -32,7 +34,7 @@ def tray_value(run: Run) -> dict[str, Any]:
         "over": run.over,
         "line": status_line(run),
         "note": _note(run),
-        "fraction": 1.0 if run.over else run.step / settings.steps,
+        "fraction": 1.0 if run.over else run.step / max(1, run.steps),
         "pictures": pictures,
         "count": settings.batch_size,
         "width": settings.width,
@@ -43,20 +45,29 @@ def tray_value(run: Run) -> dict[str, Any]:
 def status_line(run: Run) -> str:
     """How far the run is, in words."""
     settings = run.settings
-    seeds = f"seed {settings.seed}"
-    if settings.batch_size > 1:
-        seeds = f"seeds {settings.seed} to {settings.seed + settings.batch_size - 1}"
+    seeds = _seeds(settings)
     if run.status == "waiting":
         turn = "next" if run.ahead <= 1 else f"{run.ahead} works are before it"
         return f"In the queue: {turn}. {seeds.capitalize()}."
     if run.status == "running":
         left = "" if run.seconds_left is None else f", {run.seconds_left:.1f} s left"
-        return f"Step {run.step} of {settings.steps}{left}. {seeds.capitalize()}."
+        return f"Step {run.step} of {run.steps}{left}. {seeds.capitalize()}."
+    if run.status == "done" and run.step == 0:
+        return NO_STEPS
     if run.status == "done":
         return f"{seeds.capitalize()}. {_steps(run.step)} in {run.seconds:.2f} s."
     if run.status == "stopped":
-        return f"Stopped after step {run.step} of {settings.steps}. {seeds.capitalize()}."
+        return f"Stopped after step {run.step} of {run.steps}. {seeds.capitalize()}."
     return "This run failed."
+
+
+def _seeds(settings: Settings) -> str:
+    """The seeds of the batch in words."""
+    first, last = settings.of_picture(0), settings.of_picture(settings.batch_size - 1)
+    what, ends = "seed", [picture.seed for picture in (first, last)]
+    if settings.variation_strength > 0:
+        what, ends = f"seed {first.seed}, variation", [p.variation_seed or 0 for p in (first, last)]
+    return f"{what} {ends[0]}" if ends[0] == ends[1] else f"{what}s {ends[0]} to {ends[1]}"
 
 
 def sheet_value(runs: list[Run]) -> list[dict[str, Any]]:
@@ -67,16 +78,18 @@ def sheet_value(runs: list[Run]) -> list[dict[str, Any]]:
 
 def _tile(run: Run) -> dict[str, Any]:
     settings = run.settings
-    tile = {"run": run.id, "prompt": settings.prompt, "seed": settings.seed, "count": settings.batch_size}
+    seed, count = files.seed_of(settings, 0), settings.batch_size
+    tile = {"run": run.id, "prompt": settings.prompt, "seed": seed, "count": count}
     if run.trace is not None:
         return {**tile, "file": files.served(files.pictures(run.id, run.trace)[0])}
     return {**tile, "src": files.data_url(run.preview[0]) if run.preview else ""}
 
 
 def _previews(run: Run) -> list[dict[str, Any]]:
+    seeds = [files.seed_of(run.settings, i) for i in range(len(run.preview))]
     return [
-        {"src": files.data_url(image), "seed": run.settings.seed + i, "alt": "Predicted picture so far"}
-        for i, image in enumerate(run.preview)
+        {"src": files.data_url(image), "seed": seed, "alt": "Predicted picture so far"}
+        for image, seed in zip(run.preview, seeds, strict=True)
     ]
 
 
@@ -85,7 +98,7 @@ def _finished(run: Run) -> list[dict[str, Any]]:
     if trace is None:
         return []
     return [
-        {"file": files.served(path), "seed": trace.settings.seed + i, "alt": trace.settings.prompt}
+        {"file": files.served(path), "seed": files.seed_of(trace.settings, i), "alt": trace.settings.prompt}
         for i, path in enumerate(files.pictures(run.id, trace))
     ]
 

@@ -291,6 +291,7 @@ NUMBERS = "Noise levels must be numbers from 1e-06 to 1e+06, the last may be 0; 
         (3, [5.0, 1.0, 0.0], "steps must be 2, the number of noise levels above 0, got 3."),
         (2, [5.0, 5.0], "Noise levels must fall, but 5 is followed by 5."),
         (3, [5.0, 1.0, 2.5], "Noise levels must fall, but 1 is followed by 2.5."),
+        (2, [5.0, 4.9999], "Noise levels must fall by 0.01% or more, but 5 is followed by 4.9999."),
         (2, [5.0, math.nan], NUMBERS.format("nan")),
         (2, [math.inf, 5.0], NUMBERS.format("inf")),
         (2, [5.0, -1.0], NUMBERS.format("-1.0")),

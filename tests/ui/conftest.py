@@ -7,6 +7,8 @@ os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000")
 
 import pytest
 import torch
+from gradio_client import Client
+from gradio_client.exceptions import AppError
 
 from ldm import checkpoints
 from ldm.engine import Engine, Limits
@@ -60,3 +62,20 @@ def address(engine, tmp_path_factory):
     yield page.local_url.rstrip("/")
     page.close(verbose=False)
     del os.environ["GRADIO_TEMP_DIR"]
+
+
+@pytest.fixture(scope="session")
+def client(address, tmp_path_factory):
+    """A program that calls the app."""
+    made = Client(
+        address, verbose=False, analytics_enabled=False, download_files=str(tmp_path_factory.mktemp("got"))
+    )
+    yield made
+    made.close()
+
+
+def refused(client, name="/generate", **given):
+    """The sentence with which a call is refused."""
+    with pytest.raises(AppError) as error:
+        client.predict(**given, api_name=name)
+    return str(error.value)

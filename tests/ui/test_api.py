@@ -7,37 +7,27 @@ from types import SimpleNamespace
 
 import pytest
 from gradio.context import LocalContext
-from gradio_client import Client, handle_file
-from gradio_client.exceptions import AppError
+from gradio_client import handle_file
 from PIL import Image
 from starlette.requests import Request
 
 from ldm import png, run_file
 from ldm.engine import LOCAL, Run
 from ldm.settings import Settings
-from ldm.ui import api, server
+from ldm.ui import server
+from ldm.ui.api import steps
 from ldm.ui.events import visitor
 from ldm.ui.shared import App
 from ldm.ui.tabs import prompt
 
 from ..traces import with_a_small_disk
+from .conftest import refused
 
 PROMPT = "a red apple on a blue background"
-
-
-@pytest.fixture(scope="module")
-def client(address, tmp_path_factory):
-    made = Client(
-        address, verbose=False, analytics_enabled=False, download_files=str(tmp_path_factory.mktemp("got"))
-    )
-    yield made
-    made.close()
-
-
-def refused(client, name="/generate", **given):
-    with pytest.raises(AppError) as error:
-        client.predict(**given, api_name=name)
-    return str(error.value)
+FIRST = [
+    "prompt", "negative_prompt", "steps", "sampler", "spacing", "final_sigma", "cfg_scale", "cfg_rescale",
+    "eta", "seed", "batch_size", "width", "height", "draft",
+]  # fmt: skip
 
 
 def http(address, path, body=None):
@@ -64,8 +54,10 @@ def test_three_endpoints_are_public(client):
 def test_parameters_are_the_fields_of_settings_and_all_but_the_prompt_have_defaults(client):
     endpoint = client.view_api(return_format="dict")["named_endpoints"]["/generate"]
     names = [p["parameter_name"] for p in endpoint["parameters"]]
-    fields = [f.name for f in dataclasses.fields(Settings) if f.name != "strength"]
-    assert names == [*fields, "draft"]
+    fields = [f.name for f in dataclasses.fields(Settings)]
+    assert names[: len(FIRST)] == FIRST  # whoever calls by position goes on to
+    assert sorted(names) == sorted([*fields, "draft", "init_image", "mask"])
+    assert names[len(FIRST) :] == [*(n for n in fields if n not in FIRST), "init_image", "mask"]
     assert [p["parameter_name"] for p in endpoint["parameters"] if not p["parameter_has_default"]] == [
         "prompt"
     ]
@@ -324,7 +316,7 @@ def test_a_visitor_is_an_address(monkeypatch, space, host, hops, said):
 
 
 def test_a_long_run_gives_some_of_its_steps_the_last_one_always(client, monkeypatch):
-    monkeypatch.setattr(api, "MAX_FRAMES", 3)
+    monkeypatch.setattr(steps, "MAX_FRAMES", 3)
     run_id = client.predict(prompt=PROMPT, steps=7, api_name="/generate")[2]
     frames = client.predict(run_id=run_id, api_name="/steps")[1]
     assert [frame.replace("\\", "/").rpartition("/")[2] for frame in frames] == [
@@ -340,7 +332,7 @@ def test_work_outside_the_queue_is_limited(engine):
     page = build_app(engine)
     heavy = [f for f in page.fns.values() if f.concurrency_id == "heavy"]
     assert {f.concurrency_limit for f in heavy} == {2}
-    assert len(heavy) == 8
+    assert len(heavy) == 10
 
 
 def test_a_full_disk_is_a_sentence(tmp_path):
@@ -367,7 +359,7 @@ def test_enter_and_the_button_are_one_event_and_the_same_file_is_saved_twice(eng
 def test_the_newest_follower_of_a_page_fills_its_tray(monkeypatch):
     run = Run("id", Settings("a dog"))
     page = prompt.Page(
-        SimpleNamespace(engine=SimpleNamespace(follow=lambda _: iter([run] * 5))), *[None] * 10
+        SimpleNamespace(engine=SimpleNamespace(follow=lambda _: iter([run] * 5))), *[None] * 11
     )
     monkeypatch.setattr(prompt.Page, "show", lambda self, run, owner: "shown")
     old, new = page.follow("id", "me"), page.follow("id", "me")

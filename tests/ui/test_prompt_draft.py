@@ -1,7 +1,5 @@
 """The prompt tab with a draft beside the model: who draws, and what a picture's settings bring back."""
 
-from dataclasses import asdict
-
 import gradio as gr
 import pytest
 
@@ -9,6 +7,8 @@ from ldm import png
 from ldm.settings import Settings
 from ldm.ui.shared import App
 from ldm.ui.tabs import prompt
+
+from .pages import holding
 
 QUICK = Settings("a red apple", steps=4, sampler="euler", cfg_scale=1.0, cfg_rescale=0.0, width=64, height=64)
 SLOW = Settings("a red apple", steps=3, width=64, height=64)
@@ -28,9 +28,7 @@ def page(engine):
 
 def asks(page, settings, draft):
     """What the page sends when Generate is pressed."""
-    values = asdict(settings) | {"eta": settings.eta or 0.0}
-    given = {widget: values[name] for name, widget in page.asks.of.items()}
-    return {**given, page.asks.fresh: False, page.switch.box: draft, page.app.owner: "a" * 20}
+    return {**holding(page.asks, settings), page.switch.box: draft, page.app.owner: "a" * 20}
 
 
 def drawn(page, settings, draft):

@@ -52,6 +52,15 @@ def test_a_lane_says_how_it_was_drawn(name, decoder):
     assert ("not decoded" in words) != words.endswith(f"decoded by {decoder}")
 
 
+def test_a_run_without_steps_is_its_picture_and_a_sentence():
+    trace = make_trace(steps=0, batch=2)
+    value = scrubber_value("none", trace, ("x0",), decode, LINEAR_MAP, 1)
+    assert (value["steps"], value["prompt"]) == (0, "a red circle")
+    assert value["said"] == "No steps at strength 0: the picture went through the autoencoder and back."
+    assert value["still"]["path"].endswith("a-red-circle-seed8.png")
+    assert "seed 8," in value["facts"]
+
+
 def test_the_page_does_not_learn_the_runs_id_from_the_sheets_address():
     value = scrubber_value("secret", make_trace(), ("x0",), decode, LINEAR_MAP)
     assert "secret" not in str(value)

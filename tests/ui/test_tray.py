@@ -13,6 +13,10 @@ from ..traces import make_trace
 
 S = Settings("a dog", steps=20, seed=7)
 BATCH = dataclasses.replace(S, batch_size=3)
+WEAK, NONE = (dataclasses.replace(S, strength=strength) for strength in (0.5, 0))
+VARIED = dataclasses.replace(BATCH, variation_seed=3, variation_strength=0.5)
+ALONE = VARIED.of_picture(0)
+NO_STEPS = "No steps at strength 0: the picture went through the autoencoder and back."
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +36,11 @@ def own_folder(monkeypatch, tmp_path):
         (Run("id", S, "done", step=1, seconds=0.456), "Seed 7. 1 step in 0.46 s."),
         (Run("id", S, "stopped", step=4), "Stopped after step 4 of 20. Seed 7."),
         (Run("id", S, "failed"), "This run failed."),
+        (Run("id", WEAK, "running", step=5, from_picture=True), "Step 5 of 10. Seed 7."),
+        (Run("id", WEAK, "stopped", step=4, from_picture=True), "Stopped after step 4 of 10. Seed 7."),
+        (Run("id", NONE, "done", from_picture=True, seconds=0.1), NO_STEPS),
+        (Run("id", VARIED, "done", step=20, seconds=1), "Seed 7, variations 3 to 5. 20 steps in 1.00 s."),
+        (Run("id", ALONE, "done", step=20, seconds=1), "Seed 7, variation 3. 20 steps in 1.00 s."),
     ],
 )
 def test_how_far_a_run_is_in_words(run, line):
@@ -42,7 +51,7 @@ def test_a_preview_travels_inside_the_page():
     image = Image.new("RGB", (64, 64), "red")
     value = tray_value(Run("id", BATCH, "running", step=5, preview=(image,) * 3, decoder="the small decoder"))
     assert value["fraction"] == 0.25
-    assert [picture["seed"] for picture in value["pictures"]] == [7, 8, 9]
+    assert [picture["seed"] for picture in value["pictures"]] == ["7", "8", "9"]
     assert value["pictures"][0]["src"].startswith("data:image/jpeg;base64,")
     assert value["note"] == "Predicted x0, decoded by the small decoder"
 
@@ -52,9 +61,35 @@ def test_a_finished_picture_is_a_png_with_its_own_settings():
     value = tray_value(Run("secret", trace.settings, "done", step=4, trace=trace))
     assert (value["fraction"], value["note"]) == (1.0, "Decoded by the full decoder")
     paths = [picture["file"]["path"] for picture in value["pictures"]]
-    assert [png.read(path)[0] for path in paths] == [png.settings_of_image(trace.settings, i) for i in (0, 1)]
+    assert [png.read(path)[0] for path in paths] == [trace.settings.of_picture(i) for i in (0, 1)]
     assert paths[1].endswith("/a-red-circle-seed8.png")
     assert "secret" not in paths[0]
+
+
+def test_pictures_of_one_seed_and_several_variations_are_several_files():
+    trace = make_trace(batch=3)
+    trace = dataclasses.replace(trace, settings=dataclasses.replace(VARIED, width=64, height=64))
+    paths = files.pictures("varied", trace)
+    assert [path.name for path in paths] == [f"a-dog-seed7-{i}.png" for i in (3, 4, 5)]
+    assert [png.read(path)[0].variation_seed for path in paths] == [3, 4, 5]
+    value = tray_value(Run("varied", trace.settings, "done", step=4, trace=trace))
+    assert [picture["seed"] for picture in value["pictures"]] == ["7 + 3", "7 + 4", "7 + 5"]
+
+
+def test_each_picture_of_a_batch_carries_its_own_guidance():
+    trace = make_trace(batch=2)
+    settings = dataclasses.replace(trace.settings, cfg_scales=(2.0, 5.0))
+    paths = files.pictures("scales", dataclasses.replace(trace, settings=settings))
+    assert [png.read(path)[0].cfg_scales for path in paths] == [(2.0,), (5.0,)]
+
+
+def test_a_run_without_steps_shows_its_picture():
+    trace = dataclasses.replace(make_trace(steps=0), settings=dataclasses.replace(NONE, width=64, height=64))
+    run = Run("none", trace.settings, "done", trace=trace, from_picture=True)
+    value = tray_value(run)
+    assert (len(value["pictures"]), value["fraction"], value["line"]) == (1, 1.0, NO_STEPS)
+    assert sheet_value([run])[0]["run"] == "none"
+    assert tray_value(Run("none", NONE, "running", from_picture=True))["fraction"] == 0
 
 
 def test_a_run_stopped_while_it_waited_shows_nothing():

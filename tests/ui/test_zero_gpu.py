@@ -33,6 +33,6 @@ def test_what_is_asked_for_grows_with_the_work(monkeypatch, settings, seconds):
         return decorate
 
     monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU=gpu))
-    draw = zero_gpu.on_device()(lambda settings, image: None)
-    assert asked[draw](settings, None) == seconds
+    draw = zero_gpu.on_device()(lambda settings, picture, draft: None)
+    assert asked[draw](settings, None, False) == seconds
     assert asked[draw](partial(print)) == 20

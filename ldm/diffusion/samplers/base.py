@@ -166,6 +166,13 @@ def unbroken(before: Sequence[Step], sigma: float, sigma_next: float) -> tuple[S
     return tuple(reversed(found))
 
 
+def eps_of(step: Step, like: Tensor) -> Tensor:
+    """(B, C, H, W) `step.eps`, divided where `like` is: a GPU's last bit is another than the CPU's."""
+    x = (step.x if step.x_asked is None else step.x_asked).to(like)
+    sigma = step.sigma if step.sigma_asked is None else step.sigma_asked
+    return (x - step.prediction.x0.to(like)) / sigma
+
+
 def toward(x: Tensor, x0: Tensor, ratio: float) -> Tensor:
     """x0 + ratio * (x - x0): `ratio` of the noise stays.  With ratio 0 it is x0 to the last bit."""
     return x0 + ratio * (x - x0)

@@ -7,7 +7,7 @@ from math import exp, expm1, log
 from torch import Tensor
 
 from ...trace import Step
-from .base import Given, Here, euler_step, is_euler, move, toward, walk
+from .base import Given, Here, eps_of, euler_step, is_euler, move, toward, walk
 
 ADAMS_BASHFORTH: tuple[tuple[float, ...], ...] = (
     (1.0,),
@@ -82,7 +82,7 @@ def _along(here: Here, weights: Sequence[float]) -> Tensor:
     eps = here.eps
     for weight, step in zip(weights[1:], reversed(here.before), strict=True):
         # by what an earlier slope differs from this one: Euler's step above has used this one alone
-        x_next = x_next + weight * (step.eps.to(eps) - eps)
+        x_next = x_next + weight * (eps_of(step, eps) - eps)
     return x_next
 
 

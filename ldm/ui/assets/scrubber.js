@@ -124,13 +124,22 @@ const show = async () => {
   $('.empty').hidden = Boolean(given);
   $('.all').hidden = !given;
   if (!given) { run = null; return; }
+  const moves = given.steps > 0;
+  for (const one of [lanes, curves, $('.control'), $('.numbers')]) one.hidden = !moves;
+  $('.still').hidden = moves;
+  $('.prompt').textContent = given.prompt;
+  $('.facts').textContent = given.facts;
+  if (!moves) { // a run without steps has a picture and nothing to go through
+    run = null;
+    $('.still img').src = given.still.url;
+    $('.still figcaption').textContent = given.said;
+    return;
+  }
   const same = run && run.key === given.key;
   const loaded = await createImageBitmap(await (await fetch(given.atlas.url)).blob());
   if (mine !== loading) return; // a newer run came while this one was on its way
   run = given;
   sheet = loaded;
-  $('.prompt').textContent = run.prompt;
-  $('.facts').textContent = run.facts;
   range.max = run.steps - 1;
   lanes.replaceChildren(...run.lanes.map(lane));
   curves.replaceChildren(...run.curves.map(curve));

@@ -13,7 +13,7 @@ from ...errors import LdmError, SettingsError
 from ...latent_diffusion import FULL_DECODER, LatentDiffusion
 from ...trace import Trace
 from ...views.layout import gif
-from ...views.predictions import LANES, Decode
+from ...views.predictions import LANES, Decode, check_step
 from ...writing import write_file
 from .. import files
 from ..events import HEAVY, PRIVATE, owner_of, shows_errors, visitor
@@ -86,7 +86,7 @@ class Page:
         if look == before:
             return {}
         trace = self.app.engine.trace(run_id)
-        if not trace.steps:
+        if not trace.steps and not trace.images:
             raise LdmError("This run has no steps to show.")
         check_fits(self.app, trace)
         decode = self.decoder(look)
@@ -98,7 +98,7 @@ class Page:
             self.scrubber: value,
             self.shown: look,
             self.picture: gr.update(choices=choices, value=look.picture, visible=count > 1),
-            self.save_gif: gr.update(interactive=True),
+            self.save_gif: gr.update(interactive=bool(trace.steps)),
             self.save_run: gr.update(interactive=True),
         }
 
@@ -128,6 +128,7 @@ class Page:
     def export_gif(self, look: Look) -> dict[str, Any]:
         """The predicted picture, step by step."""
         trace = self.app.engine.trace(look.run_id)
+        check_step(trace, 0)
         path = files.folder(look.run_id) / f"{files.stem(trace)}.gif"
         write_file(path, [gif(self.frames(trace, look), GIF_MS)])
         return self.app.save(path)

@@ -9,7 +9,8 @@ import gradio as gr
 from ... import png
 from ...engine import Run
 from ...settings import MAX_PROMPT, Settings
-from .. import controls, words
+from ...trace import Trace
+from .. import controls, files, pictures, words
 from ..controls import Controls
 from ..draft import Switch, box_for, switch_for
 from ..events import PRIVATE, owner_of, session, shows_errors, visitor
@@ -19,6 +20,11 @@ from ..tray import build_sheet, build_tray, sheet_value, tray_value
 
 TITLE = "Prompt to image"
 ID = "prompt"
+NO_PICTURE = (
+    "It was made from another picture, with strength {:g}. A PNG does not carry that one; put it under "
+    "“Start from a picture”."
+)
+SHOW_START = "() => document.querySelector('#start').scrollIntoView({ behavior: 'smooth', block: 'nearest' })"
 Updates = dict[Any, Any]
 
 
@@ -40,6 +46,7 @@ class Page:
     tray: gr.HTML
     see: gr.Button
     reuse: gr.Button
+    start_from: gr.Button
     sheet: gr.HTML
     dropped: gr.File
     newest: dict[str, object] = field(default_factory=dict)
@@ -52,8 +59,13 @@ class Page:
     @property
     def outputs(self) -> list[Any]:
         """What a run changes."""
-        buttons = [self.go, self.stop, self.see, self.reuse]
+        buttons = [self.go, self.stop, self.see, self.reuse, self.start_from]
         return [self.app.owner, self.app.run, self.tray, self.sheet, *buttons, self.asks.of["seed"]]
+
+    @property
+    def written(self) -> list[Any]:
+        """What asking for other settings changes."""
+        return [*self.asks.outputs, *([] if self.switch is None else [self.switch.box])]
 
     def show(self, run: Run, owner: str) -> Updates:
         """A run as it stands."""
@@ -64,7 +76,7 @@ class Page:
             self.sheet: sheet_value(self.app.engine.runs(owner)),
             self.go: gr.update(interactive=run.over),
             self.stop: gr.update(interactive=not run.over),
-            **{button: gr.update(interactive=there) for button in (self.see, self.reuse)},
+            **{b: gr.update(interactive=there) for b in (self.see, self.reuse, self.start_from)},
         }
 
     def follow(self, run_id: str, owner: str) -> Iterator[Updates]:
@@ -89,7 +101,10 @@ class Page:
         owner = owner_of(values[self.app.owner])
         settings = self.asks.read(values)
         draft = self.switch is not None and values[self.switch.box] is True
-        run_id = self.app.engine.start(settings, owner, visitor=visitor(), draft=draft)
+        image, mask = self.asks.start.read(values, settings)
+        run_id = self.app.engine.start(
+            settings, owner, init_image=image, mask=mask, visitor=visitor(), draft=draft
+        )
         yield {self.app.owner: owner, self.app.run: run_id, self.asks.of["seed"]: settings.seed}
         yield from self.follow(run_id, owner)
 
@@ -108,7 +123,13 @@ class Page:
     def reuse_settings(self, run_id: str) -> Updates:
         """Ask again for what made the picture in the tray."""
         trace = self.app.engine.trace(run_id)
-        return self.write(trace.settings, trace.model_name)
+        return self.write(trace.settings, trace.model_name, *_start(run_id, trace))
+
+    def start_from_tray(self, values: Updates) -> Updates:
+        """Start from the picture in the tray, the first one of a batch."""
+        run_id, start = values[self.app.run], self.asks.start
+        path = str(files.pictures(run_id, self.app.engine.trace(run_id))[0])
+        return {**self.asks.take(values, path), start.file: path, start.group: gr.update(open=True)}
 
     def restore(self, path: str | None) -> Updates:
         """Ask again for what made a PNG."""
@@ -118,13 +139,22 @@ class Page:
         here = self.app.engine.model.name
         if model_name and model_name != here and not self.app.engine.is_by_draft(model_name):
             gr.Info(f"The picture was made by {model_name}; this is {here}.", title="")
+        if settings.strength < 1:
+            gr.Info(NO_PICTURE.format(settings.strength), title="")
         return self.write(settings, model_name)
 
-    def write(self, settings: Settings, model_name: str) -> Updates:
-        """Ask for `settings`, of the draft where it bears that name."""
+    def write(
+        self, settings: Settings, model_name: str, picture: str | None = None, plate: object = None
+    ) -> Updates:
+        """Ask for `settings`, of the draft where it bears that name.
+
+        Args:
+            picture, plate: as `Controls.write` takes them.
+        """
+        updates = self.asks.write(settings, picture, plate)
         if self.switch is None:
-            return self.asks.write(settings)
-        return self.switch.write(settings, self.app.engine.is_by_draft(model_name))
+            return updates
+        return self.switch.hold(updates, settings, self.app.engine.is_by_draft(model_name))
 
     def example(self, event: gr.EventData) -> str:
         """The prompt that was clicked."""
@@ -143,7 +173,7 @@ def build(app: App) -> None:
         with gr.Column(elem_id="words"):
             prompts = controls.prompts(model)
             with gr.Row(elem_classes="ld-go"):
-                go = gr.Button("Generate", variant="primary", elem_id="generate", scale=3)
+                go = gr.Button("Generate", variant="primary", elem_id="generate", scale=3, min_width=120)
                 box = box_for(app.engine.draft)
                 stop = gr.Button("Stop", elem_id="stop", interactive=False, scale=1, min_width=90)
             chips = part("chips", words.chips(model.config))
@@ -152,6 +182,7 @@ def build(app: App) -> None:
             with gr.Row(elem_classes="ld-go"):
                 see = gr.Button("See the steps", elem_id="see-steps", size="md", interactive=False)
                 reuse = gr.Button("Use its settings", elem_id="reuse", size="md", interactive=False)
+                start_from = gr.Button("Start from it", elem_id="start-from", size="md", interactive=False)
             sheet = build_sheet()
         with gr.Column(elem_id="settings"):
             asks = controls.settings(model, prompts)
@@ -163,7 +194,7 @@ def build(app: App) -> None:
                 elem_id="settings-png",
                 elem_classes="ld-drop",
             )
-    wire(Page(app, asks, switch, go, stop, chips, tray, see, reuse, sheet, dropped))
+    wire(Page(app, asks, switch, go, stop, chips, tray, see, reuse, start_from, sheet, dropped))
 
 
 def wire(page: Page) -> None:
@@ -183,7 +214,19 @@ def wire(page: Page) -> None:
     )
     page.chips.example(page.example, None, prompt, **PRIVATE)
     page.chips.word(page.put, prompt, prompt, **PRIVATE)
-    asks.of["sampler"].input(controls.on_sampler, asks.of["sampler"], asks.of["eta"], **PRIVATE)
-    page.reuse.click(shows_errors(page.reuse_settings), app.run, page.asked, **PRIVATE)
-    page.dropped.upload(shows_errors(page.restore), page.dropped, page.asked, **PRIVATE)
+    controls.wire(asks, app.engine.model)
+    page.reuse.click(shows_errors(page.reuse_settings), app.run, page.written, **PRIVATE)
+    page.dropped.upload(shows_errors(page.restore), page.dropped, page.written, **PRIVATE)
+    inputs, outputs = {app.run, *asks.inputs}, [*asks.outputs, asks.start.group]
+    taken = page.start_from.click(shows_errors(page.start_from_tray), inputs, outputs, **PRIVATE)
+    taken.success(None, None, None, js=SHOW_START, **PRIVATE)
     page.see.click(lambda: gr.Tabs(selected="denoising"), None, app.tabs, **PRIVATE)
+
+
+def _start(run_id: str, trace: Trace) -> tuple[()] | tuple[str, dict[str, Any]]:
+    """The picture that a run started from, as a file and to paint on; nothing if it started from noise."""
+    if trace.init_image is None:
+        return ()
+    path = files.folder(run_id) / "start.png"
+    files.save_png(trace.init_image, path)
+    return str(path), pictures.plate(trace.init_image, trace.mask)

@@ -1,0 +1,17 @@
+"""The public endpoints: /generate, /roundtrip and /steps, for programs.
+
+Parameters carry the names of `Settings`.  The widgets behind them are plain and without ranges, so that what
+is wrong is refused by `Settings`, in its own words, and not by a widget.
+"""
+
+import gradio as gr
+
+from ..shared import App
+from . import generate, roundtrip, steps
+
+
+def build(app: App) -> None:
+    """Lay out hidden widgets and bind the endpoints to them."""
+    with gr.Row(visible=False):
+        for endpoint in (generate, roundtrip, steps):
+            endpoint.build(app)
