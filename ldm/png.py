@@ -26,11 +26,6 @@ MAX_TEXT = 100_000  # characters of settings that are parsed
 MAX_BYTES = 256 * 2**20  # of a file that is opened
 
 
-def settings_of_image(settings: Settings, i: int) -> Settings:
-    """What makes picture `i` of a batch alone: its own seed and guidance, and a batch of one."""
-    return settings.of_picture(i)
-
-
 def save(
     image: Image.Image,
     path: str | Path,
@@ -38,7 +33,7 @@ def save(
     model_name: str,
     extra: dict[str, Any] | None = None,
 ) -> None:
-    """Write the picture and the settings that made it; for one of a batch, those of `settings_of_image`.
+    """Write the picture and the settings that made it; for one of a batch, those of `Settings.of_picture`.
 
     Args:
         extra: more to remember, of plain JSON types; `read` passes it by.

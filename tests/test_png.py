@@ -51,14 +51,9 @@ def test_settings_and_pixels_come_back_as_they_were(tmp_path):
         }
 
 
-def test_image_i_of_a_batch_carries_seed_plus_i():
-    batch = dataclasses.replace(S, seed=40, batch_size=4)
-    assert png.settings_of_image(batch, 2) == dataclasses.replace(S, seed=42, batch_size=1)
-
-
 def test_the_last_image_of_the_last_batch_can_be_made_again(tmp_path):
     batch = Settings("a", seed=2**32 - 16, batch_size=16)
-    png.save(grey_ramp(), tmp_path / "x.png", png.settings_of_image(batch, 15), "tiny")
+    png.save(grey_ramp(), tmp_path / "x.png", batch.of_picture(15), "tiny")
     assert png.read(tmp_path / "x.png")[0].seed == 2**32 - 1
 
 

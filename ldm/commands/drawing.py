@@ -92,7 +92,7 @@ def _generate(options: argparse.Namespace) -> None:
     trace = finish(model, settings, steps, seconds, init_image=image, mask=mask)
     options.out.mkdir(parents=True, exist_ok=True)
     for i, made in enumerate(trace.images):
-        alone = png.settings_of_image(settings, i)
+        alone = settings.of_picture(i)
         path = _free(options.out, alone.seed)
         png.save(made, path, alone, model.name)
         print(path)
