@@ -2,6 +2,7 @@
 
     python benchmarks/samplers.py --state runs/samplers.jsonl            # measures; goes on where it stopped
     python benchmarks/samplers.py --state runs/samplers.jsonl --table    # prints what was measured
+    python benchmarks/samplers.py --grid docs/samplers.jpg               # draws a prompt with each
 
 Singles and pairs are shares of pictures in which the judge of `python -m ldm evaluate` sees what was asked
 for: object and background of single objects, both objects of a pair in their places.  Away is how far the
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -30,6 +32,7 @@ from ldm.diffusion.spacing import SPACINGS
 from ldm.evaluation import BATCH, Judged, judged
 from ldm.images import to_tensor
 from ldm.training.judge import JUDGE, Judge, load_judge
+from ldm.views.layout import grid
 
 CALLS = (5, 10, 20)
 SINGLES, PAIRS = 48, 32
@@ -126,14 +129,30 @@ def table(found: list[dict[str, Any]]) -> Iterator[str]:
                 yield line(f"`{spacing}`", name, spacing)
 
 
+def grid_of_samplers() -> Image.Image:
+    """One prompt and seed with every sampler, in 12 steps; annealed Langevin in 300."""
+    pictures = []
+    for name in SAMPLERS:
+        steps = 300 if name == "langevin" else 12
+        asked = ldm.Settings("a red apple on a blue background", sampler=name, steps=steps, seed=3)
+        pictures.append(ldm.run(model_and_judge()[0], settings_of(asked)).images[0].resize((160, 160)))
+    return grid(pictures, 7, list(SAMPLERS))
+
+
 def main() -> None:
     """Measure what is not measured yet, or print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--state", type=Path, default=Path("runs/samplers.jsonl"), help="what was measured")
     parser.add_argument("--table", action="store_true", help="print the tables and measure nothing")
+    parser.add_argument(
+        "--grid", type=Path, default=None, help="draw a prompt with every sampler here, no more"
+    )
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if options.grid is not None:
+        grid_of_samplers().save(options.grid, quality=88)
+        return
     lines = options.state.read_text().splitlines() if options.state.exists() else []
     found = [json.loads(line) for line in lines]
     if not options.table:

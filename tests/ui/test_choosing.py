@@ -72,7 +72,7 @@ def test_the_lines_under_some_samplers_word_for_word(choosing):
     def note(sampler):
         return chosen(choosing, sampler=sampler)[choosing.asks.notes["sampler"]]["value"]
 
-    assert note("heun") == "**Heun**, 2 network calls a step. Two calls a step, the average slope."
+    assert note("heun") == "**Heun**, 2 network calls a step. The average of the slopes at both ends."
     assert note("plms") == (
         "**PLMS**, 1 network call a step, 2 in the first. "
         "Latent diffusion's fast sampler; for evenly spaced timesteps."

@@ -86,7 +86,7 @@ class SamplerEntry:
 
 SAMPLERS: dict[str, SamplerEntry] = {
     "dpmpp_2m": SamplerEntry(
-        dpmpp_2m, "DPM++ 2M", 2, "Second order at one call a step; the usual choice.", cfg_pp=True
+        dpmpp_2m, "DPM++ 2M", 2, "Remembers one answer; as good as any that was measured.", cfg_pp=True
     ),
     "ddim": SamplerEntry(ddim, "DDIM", 1, "The classic; eta adds fresh noise.", eta=0.0, cfg_pp=True),
     "ddpm": SamplerEntry(
@@ -103,17 +103,17 @@ SAMPLERS: dict[str, SamplerEntry] = {
     "euler_ancestral": SamplerEntry(
         euler_ancestral, "Euler a", 1, "Euler with fresh noise in every step.", eta=1.0, cfg_pp=True
     ),
-    "heun": SamplerEntry(heun, "Heun", 2, "Two calls a step, the average slope.", calls=2, churns=True),
-    "dpm_2": SamplerEntry(dpm_2, "DPM2", 2, "Two calls a step, the middle's slope.", calls=2, churns=True),
+    "heun": SamplerEntry(heun, "Heun", 2, "The average of the slopes at both ends.", calls=2, churns=True),
+    "dpm_2": SamplerEntry(dpm_2, "DPM2", 2, "The slope in the middle.", calls=2, churns=True),
     "dpm_2_ancestral": SamplerEntry(
         dpm_2_ancestral, "DPM2 a", 2, "DPM2 with fresh noise.", calls=2, eta=1.0
     ),
     "lms": SamplerEntry(lms, "LMS", 4, "Remembers four slopes.", orders=(1, 2, 3, 4)),
     "dpmpp_2s_ancestral": SamplerEntry(
-        dpmpp_2s_ancestral, "DPM++ 2S a", 2, "Two calls a step, with fresh noise.", calls=2, eta=1.0
+        dpmpp_2s_ancestral, "DPM++ 2S a", 2, "The answer in the middle, and fresh noise.", calls=2, eta=1.0
     ),
     "dpmpp_sde": SamplerEntry(
-        dpmpp_sde, "DPM++ SDE", 2, "Two calls a step, Brownian noise.", calls=2, eta=1.0
+        dpmpp_sde, "DPM++ SDE", 2, "The answer in the middle, and Brownian noise.", calls=2, eta=1.0
     ),
     "dpmpp_2m_sde": SamplerEntry(
         dpmpp_2m_sde, "DPM++ 2M SDE", 2, "DPM++ 2M with Brownian noise.", eta=1.0
@@ -125,12 +125,12 @@ SAMPLERS: dict[str, SamplerEntry] = {
         dpmpp_3m_sde, "DPM++ 3M SDE", 2, "Remembers two answers, Brownian noise; for many steps.", eta=1.0
     ),
     "dpm_fast": SamplerEntry(
-        dpm_fast, "DPM fast", 3, "Three calls a step, the last two steps fewer.", calls=3
+        dpm_fast, "DPM fast", 3, "Third order, but for the last two steps.", calls=3
     ),
     "dpmpp_1": SamplerEntry(dpmpp_1, "DPM-Solver++(1)", 1, "First order: DDIM without noise."),
-    "dpmpp_3m": SamplerEntry(dpmpp_3m, "DPM-Solver++(3M)", 3, "Third order at one call a step."),
-    "dpmpp_2s": SamplerEntry(dpmpp_2s, "DPM-Solver++(2S)", 2, "Two calls a step.", calls=2),
-    "dpmpp_3s": SamplerEntry(dpmpp_3s, "DPM-Solver++(3S)", 3, "Three calls a step.", calls=3),
+    "dpmpp_3m": SamplerEntry(dpmpp_3m, "DPM-Solver++(3M)", 3, "Remembers two answers, third order."),
+    "dpmpp_2s": SamplerEntry(dpmpp_2s, "DPM-Solver++(2S)", 2, "The answer in the middle.", calls=2),
+    "dpmpp_3s": SamplerEntry(dpmpp_3s, "DPM-Solver++(3S)", 3, "Answers at one and two thirds.", calls=3),
     "unipc": SamplerEntry(
         unipc, "UniPC", 3, "Predicts, and corrects with the next answer.", orders=(1, 2, 3)
     ),
