@@ -67,6 +67,7 @@ def test_generate_starts_from_a_picture_and_leaves_what_the_mask_leaves(capsys, 
         "--spacing", "custom", "--sigmas", "9, 4,2 0.5", "--cfg-schedule", "linear", "--seed", "4",
     )  # fmt: skip
     assert code == 0, err
+    assert err.endswith("step 3 of 3\n")  # of four, at strength 0.8
     picture = Image.open(out / "0000000004-000.png")
     assert picture.crop((0, 0, 32, 8)).tobytes() == photo.crop((0, 0, 32, 8)).tobytes()
     assert picture.crop((8, 8, 24, 24)).tobytes() != photo.crop((8, 8, 24, 24)).tobytes()

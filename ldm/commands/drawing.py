@@ -70,6 +70,7 @@ def _generate(options: argparse.Namespace) -> None:
     from ..checkpoints import find_file, load
     from ..engine import find_draft, required
     from ..generation import finish, generate
+    from ..generation.start import first_step
     from ..images import open_image
     from ..words import notice
 
@@ -83,10 +84,11 @@ def _generate(options: argparse.Namespace) -> None:
     if said:
         print(f"note: {said}", file=sys.stderr)
     image, mask = (None if p is None else open_image(p) for p in (options.init_image, options.mask))
+    first = 0 if image is None else first_step(settings)
     start, steps = time.perf_counter(), []
     for step in generate(model, settings, init_image=image, mask=mask):
         steps.append(step)
-        print(f"\rstep {len(steps)} of {settings.steps}", end="", file=sys.stderr)
+        print(f"\rstep {len(steps)} of {settings.steps - first}", end="", file=sys.stderr)
     print(file=sys.stderr)
     seconds = time.perf_counter() - start
     trace = finish(model, settings, steps, seconds, init_image=image, mask=mask)
