@@ -75,6 +75,31 @@ def test_generate_starts_from_a_picture_and_leaves_what_the_mask_leaves(capsys, 
     assert settings.sigmas == (9.0, 4.0, 2.0, 0.5) and settings.cfg_schedule == "linear"
 
 
+@pytest.mark.slow
+def test_invert_finds_the_noise_and_draws_the_picture_again(capsys, tmp_path):
+    """With the model that ships: what a random network loses of a picture says nothing."""
+    out = ("--out", str(tmp_path))
+    assert run(capsys, "generate", "a cat on the grass", "--seed", "1", "--steps", "10", *out)[0] == 0
+
+    def found(refinements):
+        code, out, err = run(
+            capsys, "invert", str(tmp_path / "0000000001-000.png"), "a cat on the grass", "--steps", "20",
+            "--refinements", str(refinements), "--out", str(tmp_path / "again.png"),
+            "--trace", str(tmp_path / "run.safetensors"),
+        )  # fmt: skip
+        assert code == 0, err
+        assert out.startswith("noise found: mean ")
+        again, trip = (
+            float(line.split("PSNR ")[1].split()[0]) for line in out.splitlines() if "PSNR" in line
+        )
+        return trip - again
+
+    rough, refined = found(0), found(8)
+    assert abs(refined) < 1 < rough  # dB: nearly all that is lost is the autoencoder's loss
+    assert png.read(tmp_path / "again.png")[0].sampler == "ddim"
+    assert len(run_file.load(tmp_path / "run.safetensors").steps) == 20
+
+
 def test_roundtrip_says_what_it_did_to_the_picture(capsys, weights, tmp_path):
     Image.new("RGB", (30, 22), "teal").save(tmp_path / "photo.png")
     out_path = tmp_path / "back.png"

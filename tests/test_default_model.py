@@ -86,7 +86,7 @@ def test_a_seed_is_one_picture(model, trace):
 
 @pytest.mark.parametrize("sampler", ["dpmpp_2m", "dpmpp_sde"])
 def test_a_seed_is_one_picture_alone_and_in_a_batch_in_any_order(sampler):
-    """Of the size of the latents; in bfloat16 no bit differs on the processors measured (docs/noise.md)."""
+    """Of the size of the latents; in bfloat16 no bit differs where it was measured (docs/samplers.md)."""
     model = ldm.load(PATH, dtype=torch.float32)
     settings = dataclasses.replace(S, sampler=sampler, steps=4, batch_size=4)
     *_, batch = ldm.generate(model, settings, record_attention=False)

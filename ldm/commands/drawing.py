@@ -1,4 +1,4 @@
-"""`generate` and `grid`: pictures from prompts."""
+"""`generate` and `grid`: pictures from prompts; `invert`: the noise of a picture."""
 
 import argparse
 import sys
@@ -31,7 +31,7 @@ GRID_PROMPTS = (
 
 
 def add(command: Command) -> None:
-    """Register both."""
+    """Register them."""
     generate = command("generate", _generate, "Draw a picture from a prompt.")
     model_options(generate)
     generate.add_argument("prompt")
@@ -44,6 +44,19 @@ def add(command: Command) -> None:
     generate.add_argument("--draft", action="store_true", help="with the model's draft, in a few steps")
     generate.add_argument("--out", type=Path, default=Path("outputs"), help="folder for the pictures")
     generate.add_argument("--trace", type=Path, default=None, help="also write the run file here")
+
+    invert = command(
+        "invert", _invert, "Find the noise that a picture would be drawn from, and draw it again."
+    )
+    model_options(invert)
+    invert.add_argument("image", type=Path)
+    invert.add_argument("prompt", help="what the picture shows")
+    invert.add_argument("--steps", type=int, default=50)
+    invert.add_argument("--spacing", default="trailing")
+    invert.add_argument("--cfg-scale", type=float, default=1.0, help="above 1 the way back is less exact")
+    invert.add_argument("--refinements", type=int, default=3, help="fixed-point iterations of each step")
+    invert.add_argument("--out", type=Path, default=Path("inverted.png"), help="the picture drawn again")
+    invert.add_argument("--trace", type=Path, default=None, help="also write the run that draws it")
 
     grid = command("grid", _grid, "Draw sixteen fixed prompts with seeds 0 to 15, none chosen.")
     model_options(grid)
@@ -70,7 +83,7 @@ def _generate(options: argparse.Namespace) -> None:
     from ..checkpoints import find_file, load
     from ..engine import find_draft, required
     from ..generation import finish, generate
-    from ..generation.start import first_step
+    from ..generation.start import steps_of
     from ..images import open_image
     from ..words import notice
 
@@ -84,11 +97,11 @@ def _generate(options: argparse.Namespace) -> None:
     if said:
         print(f"note: {said}", file=sys.stderr)
     image, mask = (None if p is None else open_image(p) for p in (options.init_image, options.mask))
-    first = 0 if image is None else first_step(settings)
+    total = steps_of(settings, image is not None)
     start, steps = time.perf_counter(), []
     for step in generate(model, settings, init_image=image, mask=mask):
         steps.append(step)
-        print(f"\rstep {len(steps)} of {settings.steps - first}", end="", file=sys.stderr)
+        print(f"\rstep {len(steps)} of {total}", end="", file=sys.stderr)
     print(file=sys.stderr)
     seconds = time.perf_counter() - start
     trace = finish(model, settings, steps, seconds, init_image=image, mask=mask)
@@ -98,6 +111,34 @@ def _generate(options: argparse.Namespace) -> None:
         path = _free(options.out, alone.seed)
         png.save(made, path, alone, model.name)
         print(path)
+    if options.trace is not None:
+        run_file.save(trace, options.trace)
+        print(options.trace)
+
+
+def _invert(options: argparse.Namespace) -> None:
+    from .. import png, run_file
+    from ..checkpoints import load
+    from ..generation import finish, generate, invert
+    from ..generation.start import resized
+    from ..images import open_image, to_tensor
+    from ..metrics import psnr
+    from ..roundtrip import roundtrip
+
+    model = load(options.weights, device=options.device)
+    settings = replace(settings_for(options, model, options.prompt), sampler="ddim", eta=0.0)
+    image = resized(settings, open_image(options.image))
+    start = time.perf_counter()
+    *_, last = invert(model, settings, image, refinements=options.refinements)
+    steps = list(generate(model, settings, latents=last.x_next))
+    trace = finish(model, settings, steps, time.perf_counter() - start)
+    noise = last.x_next / (1 + last.sigma_next**2) ** 0.5
+    print(f"noise found: mean {noise.mean():.3f}, standard deviation {noise.std():.3f}")
+    made = {"drawn from it": trace.images[0], "its round trip": roundtrip(model, image).reconstruction}
+    for name, other in made.items():
+        print(f"{name}: PSNR {psnr(to_tensor([other]), to_tensor([image])):.2f} dB")
+    png.save(trace.images[0], options.out, settings, model.name)
+    print(options.out)
     if options.trace is not None:
         run_file.save(trace, options.trace)
         print(options.trace)

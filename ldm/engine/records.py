@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from ..errors import LdmError, SettingsError
-from ..generation.start import first_step
+from ..generation.start import steps_of
 from ..settings import Settings
 from ..trace import Trace
 
@@ -194,11 +194,6 @@ class Job:
         trace = self.result if isinstance(self.result, Trace) else None
         shown = (self.preview, seconds, left, trace, self.decoder, self.draft, self.from_picture)
         return Run(self.id, self.settings, self.status, ahead, self.step, *shown)
-
-
-def steps_of(settings: Settings, from_picture: bool) -> int:
-    """The steps of a run."""
-    return settings.steps - (first_step(settings) if from_picture else 0)
 
 
 def nothing(_: Job) -> None:

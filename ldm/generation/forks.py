@@ -11,7 +11,7 @@ from ..latent_diffusion import LatentDiffusion
 from ..settings import Settings
 from ..trace import Trace
 from .asked import levels_of
-from .start import first_step, position
+from .start import position, steps_of
 
 # what the noise levels follow from
 PLAN = ("steps", "sampler", "spacing", "final_sigma", "rho", "sigmas", "steps_per_level")
@@ -37,7 +37,7 @@ def check_fork(model: LatentDiffusion, trace: Trace, at: int, settings: Settings
         )
     if not _latents(trace, at).isfinite().all():
         raise SettingsError(f"The latents before step {at} are not finite; take the run up earlier.")
-    total = settings.steps - _skipped(trace, settings)
+    total = _total(trace, settings)
     if total <= at:
         raise SettingsError(
             f"steps must be more than {at + settings.steps - total}, the steps already made; "
@@ -50,11 +50,9 @@ def _latents(trace: Trace, at: int) -> Tensor:
     return trace.steps[at].x if at < len(trace.steps) else trace.steps[-1].x_next
 
 
-def _skipped(trace: Trace, settings: Settings) -> int:
-    """Steps that a run from a picture leaves out at its strength."""
-    if trace.init_image is None:
-        return 0
-    return first_step(replace(settings, strength=trace.settings.strength))
+def _total(trace: Trace, settings: Settings) -> int:
+    """The steps of the whole run, at the strength it started with."""
+    return steps_of(replace(settings, strength=trace.settings.strength), trace.init_image is not None)
 
 
 def way_on(model: LatentDiffusion, trace: Trace, at: int, settings: Settings) -> Tensor:
@@ -72,15 +70,14 @@ def way_on(model: LatentDiffusion, trace: Trace, at: int, settings: Settings) ->
     if all(getattr(settings, name) == getattr(trace.settings, name) for name in PLAN):
         if trace.sigmas is None:
             whole = levels_of(model, settings)
-            own = whole[position(whole, _skipped(trace, settings)) :]
+            own = whole[position(whole, settings.steps - _total(trace, settings)) :]
         else:
             own = torch.tensor(trace.sigmas, dtype=torch.float64)
         if [float(own[position(own, k)]) for k in range(at, len(made))] == made[at:]:
             return own
         if trace.finished and at < len(made):
             return torch.tensor([*made, trace.steps[-1].sigma_next], dtype=torch.float64)
-    remaining = settings.steps - _skipped(trace, settings) - at
-    levels = _divided(model, settings, here, remaining, at)
+    levels = _divided(model, settings, here, _total(trace, settings) - at, at)
     # of steps made only the number is looked at, but a rise would be taken for a restart
     above = made[:at]
     if any(high >= low for low, high in zip(above, [*above[1:], here], strict=False)):

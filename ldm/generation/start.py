@@ -92,6 +92,11 @@ def first_step(settings: Settings) -> int:
     return min(settings.steps - 1, round(settings.steps * (1 - settings.strength)))
 
 
+def steps_of(settings: Settings, from_picture: bool) -> int:
+    """How many steps a run makes: from a picture those that its strength leaves."""
+    return settings.steps - (first_step(settings) if from_picture else 0)
+
+
 def position(sigmas: Tensor, step: int) -> int:
     """Where in the noise levels a step starts, by its number; a rise is no step but the end of one."""
     levels: list[float] = sigmas.tolist()
