@@ -46,6 +46,7 @@ MAY_IMPORT = {
     "training": MODEL | DRAWING | {"words"},
     "evaluation": MODEL | DRAWING | {"training"},
     "engine": MODEL | DRAWING | {"roundtrip"},
+    "player": CORE | DRAWING,
 }
 ONLY_IN = {"gradio": ("ui/",), "pandas": ("ui/",), "transformers": ("models/text.py",), "spaces": ("ui/",)}
 

@@ -1,121 +1,148 @@
-"""The scrubber: every step of a run on one sheet of pictures, so that a flip asks no server."""
+"""The player on the denoising tab, and what it is given: runs as packs, made once and kept a while."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import replace
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
-from ..settings import Settings
+from .. import player
+from ..engine import Engine
+from ..latent_diffusion import FULL_DECODER, LatentDiffusion
+from ..player import Context, Look
 from ..trace import Trace
-from ..views.curves import curves
-from ..views.layout import SHEET_AREA, atlas
-from ..views.predictions import LANES, Decode, lane
+from ..views.predictions import LANES, Decode
 from ..writing import write_file
 from . import files
-from .parts import part
 
 NO_STEPS = "No steps at strength 0: the picture went through the autoencoder and back."
-DEFAULT_LANES = ("x_t", "x0", "eps")
-PER_STEP = ("x_t", "x0", "eps", "x0_cond", "x0_uncond")  # drawn from one step alone
-PIECE = 32
+KEPT = 24  # packs; each is some kilobytes, its files lie on the disk
+Pack = dict[str, Any]
 
 
-def build_scrubber() -> gr.HTML:
-    """The component; give it a `scrubber_value`."""
-    return part("scrubber", None)
+@dataclass(frozen=True)
+class Shown:
+    """What of which run the player shows.
+
+    Attributes:
+        steps: how many there are; a paused run gets more.
+        exact: decoded by the autoencoder.
+    """
+
+    run_id: str
+    steps: int
+    picture: int = 0
+    exact: bool = False
+
+    @property
+    def key(self) -> str:
+        """Tells the page whether it is the same; does not give the run's id away."""
+        return hashlib.sha256(f"{self.run_id} {self.picture} {self.exact}".encode()).hexdigest()[:24]
 
 
-def scrubber_value(
-    run_id: str, trace: Trace, lanes: Sequence[str], decode: Decode, decoder: str, picture: int = 0
-) -> dict[str, Any]:
-    """What the scrubber shows of a run.
+def build_player() -> gr.HTML:
+    """The component; give it `{"run": a pack, "other": a second one, "live": a run in progress}`."""
+    return gr.HTML(
+        None,
+        html_template=player.template(),
+        css_template=player.style(),
+        js_on_load=player.script(),
+        apply_default_css=False,
+        elem_id="ld-scrubber",
+    )
+
+
+class Packs:
+    """Runs as the player gets them.
 
     Args:
-        lanes: keys of LANES.
-        decode: latents to pictures; `decoder` says in words what it is.
-        picture: which one of the batch.
+        decoder: gives the decoder of what is to be shown exactly; the engine's queue is behind it.
     """
-    if not trace.steps:
-        return _still(run_id, trace, picture)
-    size = _cell(trace, len(lanes))
-    sheet, columns, rows = atlas([frames(trace, name, decode, size, picture) for name in lanes])
-    name = hashlib.sha256(sheet).hexdigest()[:16]
-    path = files.folder(run_id) / f"steps-{name}.jpg"
-    write_file(path, [sheet])
-    numbers = curves(trace, picture)
-    settings = trace.settings
-    return {
-        **_about(run_id, trace, picture),
-        "atlas": files.served(path),
-        "columns": columns,
-        "rows": rows,
-        "steps": len(trace.steps),
-        "width": settings.width,
-        "height": settings.height,
-        "lanes": [{"name": n, "title": LANES[n][0], "how": how_drawn(n, decoder)} for n in lanes],
-        "sigma": numbers["sigma"],
-        "sigma_next": [step.sigma_next for step in trace.steps],
-        "timestep": numbers["timestep"],
-        "curves": [
-            {"title": "Noise level sigma (logarithmic)", "values": numbers["sigma"], "log": True},
-            {"title": "Change of x0, share of its size", "values": numbers["relative_change"], "log": False},
-            {"title": "How much the prompt moves x0", "values": numbers["guidance"], "log": False},
-        ],
-    }
+
+    def __init__(self, engine: Engine, decoder: Callable[[], Decode]) -> None:
+        self._engine = engine
+        self._decoder = decoder
+        self._made: OrderedDict[Shown, Pack] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def show(self, shown: Shown, trace: Trace, first: Sequence[str] = player.DEFAULT_LANES) -> Iterator[Pack]:
+        """The run with its first lanes at once, then with everything.
+
+        Args:
+            trace: the run.
+            first: names of the lanes that are to be there first.
+        """
+        with self._lock:
+            found = self._made.get(shown)
+        if found is not None and _there(found):
+            yield found
+            return
+        if not trace.steps:
+            yield {**_named(shown, trace), **_still(shown, trace)}
+            return
+        yield from self._make(shown, trace, first)
+
+    def _make(self, shown: Shown, trace: Trace, first: Sequence[str]) -> Iterator[Pack]:
+        model = self._engine.model
+        decode: Decode = model.quick_decode
+        words = model.quick_decoder
+        if shown.exact:
+            decode, words = self._decoder(), FULL_DECODER
+        look, put = Look(shown.picture, tuple(first), words), _put(shown.run_id)
+        made = {**_named(shown, trace), **player.run_pack(trace, look)}
+        lanes = {lane["name"]: lane for lane in player.lanes_pack(trace, first, decode, look, put)}
+        yield {**made, "lanes": list(lanes.values())}
+        rest = [name for name in LANES if name not in lanes]
+        lanes |= {lane["name"]: lane for lane in player.lanes_pack(trace, rest, decode, look, put)}
+        made["lanes"] = [lanes[name] for name in LANES]
+        x0 = player.x0_frames(trace, decode, look)
+        context = Context(look, decode, put, x0, linear_map(model))
+        made["parts"] = player.parts_pack(trace, context)
+        with self._lock:
+            self._made[shown] = made
+            while len(self._made) > KEPT:
+                self._made.popitem(last=False)
+        yield made
 
 
-def _about(run_id: str, trace: Trace, picture: int) -> dict[str, Any]:
+def linear_map(model: LatentDiffusion) -> Any:  # noqa: ANN401 - see Context.linear
+    """(C, 3, f, f) weight and (3,) bias of the model's linear map."""
+    if model.preview is None:
+        model.fit_preview()
+    layer: Any = model.preview
+    return layer.weight.detach().float().cpu(), layer.bias.detach().float().cpu()
+
+
+def _named(shown: Shown, trace: Trace) -> Pack:
+    return {"key": shown.key, "address": shown.run_id}
+
+
+def _still(shown: Shown, trace: Trace) -> Pack:
+    """A run without steps: its picture."""
     settings = trace.settings
     return {
-        "key": hashlib.sha256(run_id.encode()).hexdigest(),
         "prompt": settings.prompt,
-        "facts": facts(trace.model_name, settings, picture),
+        "facts": player.facts(trace.model_name, settings, shown.picture),
+        "steps": 0,
+        "still": files.served(files.pictures(shown.run_id, trace)[shown.picture]),
+        "said": NO_STEPS,
     }
 
 
-def _still(run_id: str, trace: Trace, picture: int) -> dict[str, Any]:
-    """What the scrubber shows of a run without steps: its picture."""
-    shown = files.served(files.pictures(run_id, trace)[picture])
-    return {**_about(run_id, trace, picture), "steps": 0, "still": shown, "said": NO_STEPS}
+def _put(run_id: str) -> Callable[[str, bytes], Pack]:
+    def put(name: str, content: bytes) -> Pack:
+        path = files.folder(run_id) / name
+        if not path.exists():
+            write_file(path, [content])
+        return files.served(path)
+
+    return put
 
 
-def frames(
-    trace: Trace, name: str, decode: Decode, size: tuple[int, int], picture: int = 0
-) -> list[Image.Image]:
-    """A lane at a smaller size, drawn in pieces: a long run of full pictures fits in no memory."""
-    if size == (trace.settings.width, trace.settings.height):
-        return lane(trace, name, decode, picture)
-    # a lane of amounts has one scale for the whole run
-    piece = PIECE if name in PER_STEP else len(trace.steps)
-    return [
-        image.resize(size, Image.Resampling.BOX)
-        for start in range(0, len(trace.steps), piece)
-        for image in lane(replace(trace, steps=trace.steps[start : start + piece]), name, decode, picture)
-    ]
-
-
-def fitted(trace: Trace, area: float) -> tuple[int, int]:
-    """The size of the run's pictures, shrunk to at most `area` pixels."""
-    width, height = trace.settings.width, trace.settings.height
-    shrink = min(1.0, (area / (width * height)) ** 0.5)
-    return (width, height) if shrink == 1 else (max(16, int(width * shrink)), max(16, int(height * shrink)))
-
-
-def _cell(trace: Trace, lanes: int) -> tuple[int, int]:
-    return fitted(trace, SHEET_AREA / (len(trace.steps) * lanes))
-
-
-def how_drawn(name: str, decoder: str) -> str:
-    """How a lane was made visible, for its label."""
-    how = LANES[name][1]
-    return how if how.startswith("not decoded") else f"{how} by {decoder}"
-
-
-def facts(model_name: str, settings: Settings, picture: int) -> str:
-    """The run in one line."""
-    size = f"{settings.width} x {settings.height}"
-    seed = files.seed_of(settings, picture)
-    return f"{model_name}, seed {seed}, {settings.sampler}, cfg_scale {settings.cfg_scale:g}, {size}"
+def _there(pack: Pack) -> bool:
+    """Whether the files still lie where they were put; gradio sweeps them after some hours."""
+    return all(Path(lane["sheet"]["path"]).exists() for lane in pack.get("lanes", ()))

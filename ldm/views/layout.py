@@ -55,14 +55,20 @@ def gif(images: Sequence[Image.Image], ms: int = 120) -> bytes:
     return buffer.getvalue()
 
 
-def atlas(lanes: Sequence[Sequence[Image.Image]], quality: int = 85) -> tuple[bytes, int, int]:
+def atlas(
+    lanes: Sequence[Sequence[Image.Image]], quality: int = 85, *, lossless: bool = False
+) -> tuple[bytes, int, int]:
     """All pictures of lanes of equal length on one JPEG sheet, as large as browsers take it.
 
     Picture `step` of lane `lane` is cell `i = lane * steps + step`, in column `i % columns` and row
     `i // columns`; a cell is the sheet's size divided by columns and rows.
 
+    Args:
+        quality: of the JPEG.
+        lossless: a PNG instead, for small pictures of few pixels.
+
     Returns:
-        The JPEG, its columns and its rows.
+        The file, its columns and its rows.
     """
     frames = [image for lane in lanes for image in lane]
     if len({len(lane) for lane in lanes}) != 1 or not frames:
@@ -75,7 +81,10 @@ def atlas(lanes: Sequence[Sequence[Image.Image]], quality: int = 85) -> tuple[by
             image = image.resize((width, height), Image.Resampling.BOX)
         sheet.paste(image, (i % columns * width, i // columns * height))
     buffer = io.BytesIO()
-    sheet.save(buffer, "JPEG", quality=quality)
+    if lossless:
+        sheet.save(buffer, "PNG", compress_level=4)
+    else:
+        sheet.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue(), columns, rows
 
 

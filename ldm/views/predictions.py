@@ -22,18 +22,22 @@ CHUNK = 8  # latents decoded at once
 NO_GUIDANCE = "Guidance was off: nothing was predicted without the prompt."
 
 
-def lane(trace: Trace, name: str, decode: Decode, picture: int = 0) -> list[Image.Image]:
-    """One picture per step, of the size that was asked for.
+def lane(
+    trace: Trace, name: str, decode: Decode, picture: int = 0, size: tuple[int, int] | None = None
+) -> list[Image.Image]:
+    """One picture per step.
 
     Args:
         name: a key of LANES.
         decode: latents to pictures; called with at most CHUNK of them.
         picture: which one of the batch.
+        size: (width, height); None is what was asked for.  What is not decoded loses nothing at the size of
+            the latents.
 
     Raises:
         SettingsError: no lane or no picture of that name or number.
     """
-    return _draw(trace, name, range(len(trace.steps)), decode, picture)
+    return _draw(trace, name, range(len(trace.steps)), decode, picture, size)
 
 
 def frame(trace: Trace, name: str, step_index: int, decode: Decode, picture: int = 0) -> Image.Image:
@@ -85,10 +89,17 @@ def change(trace: Trace, k: int) -> Tensor:
     return (x0 - trace.steps[max(0, k - 1)].prediction.x0).abs().mean(1)
 
 
-def _draw(trace: Trace, name: str, indices: Sequence[int], decode: Decode, picture: int) -> list[Image.Image]:
+def _draw(
+    trace: Trace,
+    name: str,
+    indices: Sequence[int],
+    decode: Decode,
+    picture: int,
+    size: tuple[int, int] | None = None,
+) -> list[Image.Image]:
     check_choice("lane", name, LANES)
     check_picture(trace, picture)
-    size = (trace.settings.width, trace.settings.height)
+    size = size or (trace.settings.width, trace.settings.height)
     if name in _HEAT:
         return _heat_frames(trace, name, indices, picture, size)
     if name == "eps":

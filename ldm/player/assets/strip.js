@@ -1,0 +1,54 @@
+// The film strip: every predicted picture, small, above the slider; while a run goes on, what has come so far.
+const film = $('.film'), coming = $('.coming');
+const THUMB = 44; // pixels
+
+const drawFilm = () => {
+  const run = state.run;
+  if (!run || !run.steps || !film.clientWidth) return;
+  const lane = laneOf(run, 'x0');
+  if (!lane) return;
+  load(run, lane).then(() => {
+    if (run !== state.run) return;
+    const ratio = Math.min(2, devicePixelRatio || 1), wide = film.clientWidth;
+    film.width = wide * ratio;
+    film.height = THUMB * ratio;
+    const context = film.getContext('2d');
+    const each = Math.max(THUMB * (run.width / run.height), wide / run.steps);
+    const count = Math.min(run.steps, Math.max(1, Math.floor(wide / each)));
+    for (let i = 0; i < count; i++) {
+      const index = count > 1 ? Math.round((i * (run.steps - 1)) / (count - 1)) : run.steps - 1;
+      const w = lane.bitmap.width / lane.columns, h = lane.bitmap.height / lane.rows;
+      const left = Math.round((i * film.width) / count), right = Math.round(((i + 1) * film.width) / count);
+      // the middle of the picture, as wide as there is room
+      const share = Math.min(1, (right - left) / (film.height * (w / h)));
+      const wider = (right - left) / (film.height * (w / h));
+      const cut = wider > 1 ? h / wider : h;
+      context.drawImage(lane.bitmap, (index % lane.columns) * w + (w * (1 - share)) / 2, Math.floor(index / lane.columns) * h + (h - cut) / 2, w * share, cut, left, 0, right - left - ratio, film.height);
+    }
+  });
+};
+const onFilm = (event) => {
+  const box = film.getBoundingClientRect();
+  seek(Math.round(((event.clientX - box.left) / box.width) * (state.run.steps - 1)));
+};
+film.addEventListener('pointerdown', (event) => { film.setPointerCapture(event.pointerId); onFilm(event); });
+film.addEventListener('pointermove', (event) => { if (event.buttons) onFilm(event); });
+heard.run.push(() => requestAnimationFrame(drawFilm));
+new ResizeObserver(drawFilm).observe(film);
+
+// a run in progress: {key, line, fraction, frames: [[step, url], ...]}; frames are the new ones only
+let live = null;
+const showLive = (given) => {
+  $('.live').hidden = !given;
+  if (!given) { live = null; return; }
+  if (!live || live.key !== given.key) { coming.replaceChildren(); live = { key: given.key, seen: new Set() }; }
+  if ($('.live .line').textContent !== given.line) $('.live .line').textContent = given.line;
+  for (const [step, url] of given.frames) {
+    if (live.seen.has(step)) continue;
+    live.seen.add(step);
+    const image = make('img', null, { alt: '', src: url });
+    image.dataset.step = step;
+    const after = [...coming.children].find((each) => +each.dataset.step > step);
+    coming.insertBefore(image, after || null);
+  }
+};
