@@ -41,7 +41,12 @@ def encode(
         for _ in range(refinements + 1):
             asked = guess
             prediction = denoise(asked, sigma_next)
-            guess = x + (sigma_next - sigma) * ((asked - prediction.x0) / sigma_next)
+            guess = uphill(x, asked, prediction.x0, sigma, sigma_next)
         timestep = denoise.timestep(sigma_next)
         yield Step(index, sigma, sigma_next, timestep, x, prediction, guess, sigma_next, asked)
         x = guess
+
+
+def uphill(x: Tensor, asked: Tensor, x0: Tensor, sigma: float, sigma_next: float) -> Tensor:
+    """(B, C, H, W) latents at sigma_next, by the noise that is found in those `asked` about there."""
+    return x + (sigma_next - sigma) * ((asked - x0) / sigma_next)

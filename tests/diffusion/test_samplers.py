@@ -478,3 +478,17 @@ def test_every_sampler_says_what_it_is():
         assert entry.note.endswith(".")
         assert entry.sampler.__name__ == name
         assert not (entry.fresh and entry.eta is not None)
+
+
+@every_sampler
+def test_a_run_taken_up_from_another_sampler_goes_on_from_its_latents(name):
+    before = run("ddpm", start(), levels("ddpm", 8), noise=draws_for(start()))[:4]
+    here = before[-1].x_next
+    sigmas = torch.tensor([*(step.sigma for step in before), *levels("ddpm", 8)[4:].tolist()])
+
+    def next_of(x):
+        made = SAMPLERS[name].run(GAUSSIAN, x, sigmas, options_of(name), draws_for(x), before)
+        return next(iter(made)).x_next
+
+    moved = next_of(here + 0.1) - next_of(here)
+    assert 0.005 < float(moved.abs().mean()) < 0.2

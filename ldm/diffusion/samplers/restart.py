@@ -46,6 +46,11 @@ def stretches(levels: Sequence[float]) -> list[tuple[float, float, float]]:
     return found
 
 
+def again(steps: int) -> tuple[int, int]:
+    """How often a run of so many steps goes up, and of how many steps each way down again is."""
+    return (1, min(9, steps // 3)) if steps < 36 else (2, steps // 4)
+
+
 def restart_levels(sigmas_of: Callable[[int], Tensor], steps: int, options: SamplerOptions) -> Tensor:
     """Noise levels for `steps` steps in all, those that come down again included.
 
@@ -59,8 +64,7 @@ def restart_levels(sigmas_of: Callable[[int], Tensor], steps: int, options: Samp
     Source: the levels of Xu et al. 2023 (arXiv:2306.14878), table 7, for Stable Diffusion; the shares are
     those of AUTOMATIC1111's restart sampler.
     """
-    times = 1 if steps < 36 else 2
-    each = min(9, steps // 3) if steps < 36 else steps // 4
+    times, each = again(steps)
     if steps < 6:
         return sigmas_of(steps)
     base = sigmas_of(steps - each * times)
@@ -69,6 +73,6 @@ def restart_levels(sigmas_of: Callable[[int], Tensor], steps: int, options: Samp
         return sigmas_of(steps)
     ramp = torch.linspace(0, 1, each + 1, dtype=torch.float64)
     top, bottom = float(base[high]) ** (1 / 7), float(base[low]) ** (1 / 7)
-    again = (top + ramp * (bottom - top)) ** 7
-    again[0], again[-1] = base[high], base[low]
-    return torch.cat([base[: low + 1], *[again] * times, base[low + 1 :]])
+    down = (top + ramp * (bottom - top)) ** 7
+    down[0], down[-1] = base[high], base[low]
+    return torch.cat([base[: low + 1], *[down] * times, base[low + 1 :]])

@@ -15,6 +15,7 @@ def unipc(given: Given) -> Iterator[Step]:
 
     `Step.x` is what was predicted, and what the network is asked about.  The corrected latents are where the
     next prediction starts; they follow from the steps so far, and are computed again when a run is taken up.
+    Latents that another sampler made (a run taken up with this one) are no prediction to correct.
 
     Source: Zhao et al. 2023 (arXiv:2302.04867), algorithms 7 and 8 in terms of x0; diffusers' `bh2`.
     """
@@ -23,15 +24,19 @@ def unipc(given: Given) -> Iterator[Step]:
     steps = len(levels) - 1
     made: list[Step] = []
     x = corrected = given.x
+    predicted: Tensor | None = None
     for step in given.history:
-        corrected = _corrected(_here(step, made, x), corrected, steps, order)
+        here = _here(step, made, x)
+        corrected = _corrected(here, corrected, predicted, steps, order)
+        predicted = predicted_from(here, corrected, min(order, steps - step.index))
         made = [*made[-order:], step]
     for index in range(len(given.history), steps):
         sigma, sigma_next = levels[index : index + 2]
         prediction = given.denoise(x, sigma)
         here = Here(index, sigma, sigma_next, x, prediction, unbroken(made, sigma, sigma_next))
-        corrected = _corrected(here, corrected, steps, order)
-        x_next = _predicted(here, corrected, min(order, steps - index))
+        replayed = predicted if index == len(given.history) else x
+        corrected = _corrected(here, corrected, replayed, steps, order)
+        x_next = predicted_from(here, corrected, min(order, steps - index))
         step = Step(index, sigma, sigma_next, given.denoise.timestep(sigma), x, prediction, x_next)
         made = [*made[-order:], step]
         yield step
@@ -43,7 +48,18 @@ def _here(step: Step, made: Sequence[Step], like: Tensor) -> Here:
     return Here(step.index, step.sigma, step.sigma_next, step.x.to(like), step.prediction, before)
 
 
-def _predicted(here: Here, corrected: Tensor, order: int) -> Tensor:
+def _corrected(here: Here, corrected: Tensor, predicted: Tensor | None, steps: int, order: int) -> Tensor:
+    """`corrected_by` where the latents are what was `predicted`; else themselves."""
+    if predicted is None or (predicted is not here.x and not _are_near(here.x, predicted)):
+        return here.x
+    return corrected_by(here, corrected, steps, order)
+
+
+def _are_near(a: Tensor, b: Tensor) -> bool:
+    return bool((a - b).norm() <= 1e-3 * b.norm())
+
+
+def predicted_from(here: Here, corrected: Tensor, order: int) -> Tensor:
     """From the corrected latents at this level to those at the next."""
     ratio = here.sigma_next / here.sigma
     order = min(order, 1 + len(here.before))
@@ -54,7 +70,7 @@ def _predicted(here: Here, corrected: Tensor, order: int) -> Tensor:
     return _stepped(corrected, here.x0, ratio, weights, slopes)
 
 
-def _corrected(here: Here, corrected: Tensor, steps: int, order: int) -> Tensor:
+def corrected_by(here: Here, corrected: Tensor, steps: int, order: int) -> Tensor:
     """The latents at this level, from the corrected ones at the level before and what is known here.
 
     Args:
