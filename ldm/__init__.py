@@ -2,7 +2,7 @@
 
 from .checkpoints import load
 from .errors import CheckpointError, ImageError, LdmError, SettingsError, TraceError
-from .generation import finish, generate, invert, resume, run
+from .generation import finish, forward, generate, guided, heads, invert, resume, run
 from .latent_diffusion import LatentDiffusion
 from .settings import Settings
 from .trace import Prediction, Step, Trace
@@ -19,7 +19,10 @@ __all__ = [
     "Trace",
     "TraceError",
     "finish",
+    "forward",
     "generate",
+    "guided",
+    "heads",
     "invert",
     "load",
     "resume",

@@ -40,7 +40,8 @@ def to_images(x: Tensor) -> list[Image.Image]:
 
     NaN becomes black, so that a broken model shows itself and does not crash the page.
     """
-    pixels = ((x.detach().float().nan_to_num(-1.0) + 1) * 127.5).round().clamp(0, 255).byte()
+    pixels = x.detach().to(torch.float32, copy=True)  # and from here on in place: a third of the time
+    pixels = pixels.nan_to_num_(-1.0).add_(1).mul_(127.5).round_().clamp_(0, 255).byte()
     return [Image.fromarray(p) for p in pixels.permute(0, 2, 3, 1).cpu().contiguous().numpy()]
 
 

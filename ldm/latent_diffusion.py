@@ -199,16 +199,20 @@ class LatentDiffusion(nn.Module):
         self.preview = layer  # on the CPU, where pages ask for it
 
     def predict(
-        self, x: Tensor, t: Tensor, context: Tensor, record: bool = False
+        self, x: Tensor, t: Tensor, context: Tensor, record: bool = False, heard: Tensor | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """As `forward`, in float32 on either side, by a traced graph where that is faster.
+
+        Args:
+            heard: (B, T) bool, False where no layer listens to a position of the context.
 
         Returns:
             (B, C, H, W) and, with `record`, the cross-attention as `UNetModel.forward` gives it.
         """
         dtype = self.dtype
         inputs = x.to(self.device, dtype).contiguous(memory_format=torch.channels_last)
-        output, *maps = self.graphs(inputs, t.to(inputs.device), context.to(inputs), record)
+        heard = None if heard is None else heard.to(inputs.device)
+        output, *maps = self.graphs(inputs, t.to(inputs.device), context.to(inputs), record, heard)
         return output.to(x.dtype), tuple(maps)
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from .errors import SettingsError, check_choice
 LIMITS: dict[str, tuple[float, float]] = {
     "steps": (1, 1000),
     "rho": (0.1, 100.0),
-    "cfg_scale": (0.0, 30.0),
+    "cfg_scale": (-2.0, 30.0),
     "cfg_rescale": (0.0, 1.0),
     "cfg_start": (0.0, 1.0),
     "cfg_stop": (0.0, 1.0),
@@ -23,6 +23,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     "dynamic_threshold": (0.0, 1.0),
     "negative_scale": (0.0, 10.0),
     "image_cfg_scale": (0.0, 30.0),
+    "mute_start": (0.0, 1.0),
+    "mute_stop": (0.0, 1.0),
     "eta": (0.0, 1.0),
     "s_churn": (0.0, 1000.0),
     "s_tmin": (0.0, 1e5),
@@ -39,7 +41,17 @@ LIMITS: dict[str, tuple[float, float]] = {
     "width": (16, 2048),
     "height": (16, 2048),
 }
-WHOLE = ("steps", "order", "steps_per_level", "seed", "variation_seed", "batch_size", "width", "height")
+WHOLE = (
+    "steps",
+    "order",
+    "steps_per_level",
+    "seed",
+    "variation_seed",
+    "batch_size",
+    "width",
+    "height",
+    "muted_tokens",
+)
 OPTIONAL = ("rho", "eta", "s_tmax", "order", "step_lr", "variation_seed")  # None leaves it to the sampler
 TEXTS = (
     "prompt",
@@ -54,7 +66,8 @@ TEXTS = (
 )
 LISTS: dict[str, tuple[float, float, int]] = {  # least, most, how many at most
     "sigmas": (0.0, 1e6, 1001),
-    "cfg_scales": (0.0, 30.0, 16),
+    "cfg_scales": (-2.0, 30.0, 16),
+    "muted_tokens": (0, 1000, 77),
 }
 FULL_STRENGTHS = ("picture", "noise")
 BATCH_NOISE = ("diffusers", "comfyui")  # draw one stream of numbers for a whole batch
@@ -76,7 +89,8 @@ class Settings:
             "first_timestep" as CompVis and labml end.
         rho: bend of the "karras" and "polyexponential" spacings; None is their own.
         sigmas: falling noise levels of the spacing "custom", one for each step; None otherwise.
-        cfg_scale: classifier-free guidance, `uncond + cfg_scale * (cond - uncond)`; 1 is off.
+        cfg_scale: classifier-free guidance, `uncond + cfg_scale * (cond - uncond)`; 1 is off,
+            below 0 goes away from the prompt.
         cfg_scales: the same for each picture of the batch, in place of cfg_scale; None is one for all.
         cfg_rescale: 0 to 1, how much of the guided prediction's standard deviation is brought back to
             that of the prediction with the prompt (Lin et al. 2023, arXiv:2305.08891, eq. 16).
@@ -100,6 +114,9 @@ class Settings:
         variation_seed, variation_strength: the start noise is turned towards that of another seed; then
             picture i has seed and variation_seed + i.
         width, height: pixels, a multiple of the model's `size_multiple`.
+        muted_tokens: positions in the prompt, as the text encoder reads it, that the network does not listen
+            to; None is none.
+        mute_start, mute_stop: the part of the way where it does not, as cfg_start and cfg_stop.
 
     Raises:
         SettingsError: a value is of the wrong kind or out of its range.
@@ -141,13 +158,17 @@ class Settings:
     batch_size: int = 1
     width: int = 256
     height: int = 256
+    muted_tokens: tuple[int, ...] | None = None
+    mute_start: float = 0.0
+    mute_stop: float = 1.0
 
     def __post_init__(self) -> None:
         self._check_texts()
         for name, (low, high) in LIMITS.items():
             if name in OPTIONAL and getattr(self, name) is None:
                 continue
-            object.__setattr__(self, name, _number(name, getattr(self, name), low, high))
+            value = _number(name, getattr(self, name), low, high, whole=name in WHOLE)
+            object.__setattr__(self, name, value)
         for name in LISTS:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _numbers(name, getattr(self, name)))
@@ -157,6 +178,9 @@ class Settings:
                 f"cfg_scales must have {self.batch_size} numbers, one for each picture, "
                 f"got {len(self.cfg_scales)}."
             )
+        if self.mute_start > self.mute_stop:
+            stop, start = _short(self.mute_stop), _short(self.mute_start)
+            raise SettingsError(f"mute_start must be at most mute_stop {stop}, got {start}.")
         if self.s_tmax is not None and self.s_tmin > self.s_tmax:
             raise SettingsError(
                 f"s_tmin must be at most s_tmax {_short(self.s_tmax)}, got {_short(self.s_tmin)}."
@@ -238,16 +262,17 @@ def _numbers(name: str, values: object) -> tuple[float, ...]:
     low, high, most = LISTS[name]
     if isinstance(values, str) or not isinstance(values, Sequence) or not 1 <= len(values) <= most:
         raise SettingsError(f"{name} must be a list of 1 to {most} numbers, got {reprlib.repr(values)}.")
-    return tuple(float(_number(f"{name}[{i}]", value, low, high)) for i, value in enumerate(values))
+    whole = name in WHOLE
+    return tuple(_number(f"{name}[{i}]", value, low, high, whole=whole) for i, value in enumerate(values))
 
 
-def _number(name: str, value: object, low: float, high: float) -> int | float:
+def _number(name: str, value: object, low: float, high: float, *, whole: bool) -> int | float:
     """`value` as an int or a float within its limits; 20.0 is a whole number, True and NaN are none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise SettingsError(f"{name} must be a number, got {reprlib.repr(value)}.")
     if not low <= value <= high:  # also refuses NaN
         raise SettingsError(f"{name} must be between {_short(low)} and {_short(high)}, got {_short(value)}.")
-    if name in WHOLE:
+    if whole:
         if value != math.floor(value):
             raise SettingsError(f"{name} must be a whole number, got {_short(value)}.")
         return int(value)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 MAX_GRAPHS = 12  # shapes; the one not used for longest is dropped
-Graph = Callable[[Tensor, Tensor, Tensor], Tensor | tuple[Tensor, ...]]
+Graph = Callable[..., Tensor | tuple[Tensor, ...]]
 log = logging.getLogger(__name__)
 
 
@@ -61,7 +61,7 @@ def keep_freed_memory() -> bool:
 
 
 class Graphs:
-    """A U-Net as traced graphs, one per shape, with and without attention maps.
+    """A U-Net as traced graphs, one per shape, with and without attention maps and words that are not heard.
 
     A traced graph runs without Python between its operators: a busy web server in the same process does not
     slow it, and dispatch costs less.  Where tracing cannot work the network runs as it is, same bits.
@@ -77,34 +77,38 @@ class Graphs:
         self._graphs: OrderedDict[tuple[object, ...], Graph] = OrderedDict()
         self._lock = threading.Lock()
 
-    def __call__(self, x: Tensor, t: Tensor, context: Tensor, record: bool) -> tuple[Tensor, ...]:
-        """The output and, with `record`, the attention maps after it."""
+    def __call__(
+        self, x: Tensor, t: Tensor, context: Tensor, record: bool, heard: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """The output and, with `record`, the attention maps after it; `heard` as `UNetModel.forward`."""
         if not self.enabled or not _may_trace(x):
-            return _flat(self.unet(x, t, context, record=record))
-        key = (tuple(x.shape), tuple(context.shape), x.dtype, x.device, record)
+            return _flat(self.unet(x, t, context, record=record, heard=heard))
+        inputs = (x, t, context) if heard is None else (x, t, context, heard)
+        key = (*(tuple(i.shape) for i in inputs), x.dtype, x.device, record)
         with self._lock:
             graph = self._graphs.get(key)
             if graph is None:
-                graph = self._trace(x, t, context, record)
+                graph = self._trace(inputs, record)
                 self._graphs[key] = graph
                 while len(self._graphs) > MAX_GRAPHS:
                     self._graphs.popitem(last=False)
             self._graphs.move_to_end(key)
-        result = graph(x, t, context)
+        result = graph(*inputs)
         return (result,) if isinstance(result, Tensor) else tuple(result)
 
     def clear(self) -> None:
         """Forget every graph; call it after the weights have changed."""
         self._graphs.clear()
 
-    def _trace(self, x: Tensor, t: Tensor, context: Tensor, record: bool) -> Graph:
+    def _trace(self, inputs: tuple[Tensor, ...], record: bool) -> Graph:
         recording = _Recording(self.unet, record).eval()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch.jit's own deprecation, and shapes taken as constants
-                return _as_graph(recording, (x, t, context))
+                return _as_graph(recording, inputs)
         except (RuntimeError, TypeError) as error:
-            log.warning("the network cannot be traced at %s and runs eagerly: %s", tuple(x.shape), error)
+            shape = tuple(inputs[0].shape)
+            log.warning("the network cannot be traced at %s and runs eagerly: %s", shape, error)
             return recording
 
 
@@ -144,5 +148,7 @@ class _Recording(nn.Module):
         self.unet = unet
         self.record = record
 
-    def forward(self, x: Tensor, t: Tensor, context: Tensor) -> tuple[Tensor, ...]:
-        return _flat(self.unet(x, t, context, record=self.record))
+    def forward(
+        self, x: Tensor, t: Tensor, context: Tensor, heard: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        return _flat(self.unet(x, t, context, record=self.record, heard=heard))

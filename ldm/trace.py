@@ -3,12 +3,16 @@
 `run_file` writes a `Trace` to disk and reads it back; the views draw it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from PIL import Image
 from torch import Tensor
 
-from .settings import Settings
+from .errors import SettingsError
+from .settings import BATCH_NOISE, Settings
+
+PADDING = "[padding]"  # the position that all padding is summed into
 
 # Records that hold tensors use eq=False: comparing tensors has no truth value, and
 # identity hashing is what gr.State.change needs to notice a new record.
@@ -19,19 +23,27 @@ class AttentionMaps:
     """Cross-attention of one U-Net call, averaged over heads and over layers of equal size.
 
     Attributes:
-        maps: one (B, T, H, W) tensor per feature-map size, largest first; each sums to 1 over T.
+        maps: one (B, K, H, W) tensor per feature-map size, largest first; each sums to 1 over K.  A recorded
+            one has the prompt's tokens and one last position for all its padding together
+            (`Trace.recorded_tokens`), and may be smaller than its feature map.
+        heads: of how many heads, all layers of that size together, each map is the mean; empty if not known.
     """
 
     maps: tuple[Tensor, ...]
+    heads: tuple[int, ...] = ()
 
     def at(self, height: int, width: int) -> Tensor:
-        """(B, T, height, width) of that feature-map size."""
+        """(B, K, height, width) of that feature-map size."""
         return next(m for m in self.maps if m.shape[-2:] == (height, width))
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
         """Feature-map sizes recorded, largest first."""
         return [(m.shape[-2], m.shape[-1]) for m in self.maps]
+
+    def of_picture(self, index: int) -> Self:
+        """Those of one picture of the batch."""
+        return replace(self, maps=tuple(m[index : index + 1] for m in self.maps))
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +76,22 @@ class Prediction:
         Source: CFG++, Chung et al. 2024 (arXiv:2406.08070): x0 is guided, the noise is not.
         """
         return self.x0_uncond if self.keeps_uncond and self.x0_uncond is not None else self.x0
+
+    def of_picture(self, index: int) -> Self:
+        """What it says about one picture of the batch."""
+        one = slice(index, index + 1)
+        x0 = self.x0[one]
+        return replace(
+            self,
+            x0=x0,
+            x0_cond=x0 if self.x0_cond is self.x0 else self.x0_cond[one],
+            x0_uncond=None if self.x0_uncond is None else self.x0_uncond[one],
+            x0_third=None if self.x0_third is None else self.x0_third[one],
+            attention=None if self.attention is None else self.attention.of_picture(index),
+            attention_uncond=None
+            if self.attention_uncond is None
+            else self.attention_uncond.of_picture(index),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +126,17 @@ class Step:
         x = self.x if self.x_asked is None else self.x_asked
         sigma = self.sigma if self.sigma_asked is None else self.sigma_asked
         return (x - self.prediction.x0) / sigma
+
+    def of_picture(self, index: int) -> Self:
+        """The step of one picture of the batch."""
+        one = slice(index, index + 1)
+        return replace(
+            self,
+            x=self.x[one],
+            prediction=self.prediction.of_picture(index),
+            x_next=self.x_next[one],
+            x_asked=None if self.x_asked is None else self.x_asked[one],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,3 +173,48 @@ class Trace:
     init_image: Image.Image | None = None
     mask: Image.Image | None = None
     sigmas: tuple[float, ...] | None = None
+
+    @property
+    def recorded_tokens(self) -> tuple[str, ...]:
+        """What each of the K positions of the recorded attention is; all tokens where none was recorded.
+
+        Of the last steps: those before a run was taken up are about the prompt that it had there.
+        """
+        maps = (step.prediction.attention for step in reversed(self.steps))
+        return _recorded(self.tokens, next((m for m in maps if m is not None), None))
+
+    @property
+    def recorded_negative_tokens(self) -> tuple[str, ...]:
+        """The same of the negative prompt."""
+        maps = (step.prediction.attention_uncond for step in reversed(self.steps))
+        return _recorded(self.negative_tokens, next((m for m in maps if m is not None), None))
+
+    def of_picture(self, index: int) -> Self:
+        """The run of one picture of the batch, which can be taken up again alone.
+
+        Raises:
+            SettingsError: there is no such picture, or its noise is drawn for the whole batch.
+        """
+        settings, last = self.settings, self.settings.batch_size - 1
+        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index <= last:
+            raise SettingsError(f"picture must be between 0 and {last}, got {index!r:.40}.")
+        if last == 0:
+            return self
+        if settings.noise in BATCH_NOISE:
+            raise SettingsError(
+                f"The noise of {settings.noise!r} is drawn for the whole batch, so none of its pictures can "
+                "go on alone."
+            )
+        return replace(
+            self,
+            settings=settings.of_picture(index),
+            steps=tuple(step.of_picture(index) for step in self.steps),
+            images=self.images[index : index + 1],
+        )
+
+
+def _recorded(tokens: tuple[str, ...], attention: AttentionMaps | None) -> tuple[str, ...]:
+    if attention is None:
+        return tokens
+    kept = attention.maps[0].shape[1]
+    return tokens if kept >= len(tokens) else (*tokens[: kept - 1], PADDING)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ldm import Settings, SettingsError, finish, invert, resume, run, run_file
 from ldm.diffusion.samplers import CFG_PP, SAMPLERS, USES_ETA
-from ldm.generation import generate, way_on
+from ldm.generation import generate, kept_picture, way_on
 from tests.conftest import tiny_model
 from tests.test_generation import same
 
@@ -197,3 +197,63 @@ def test_the_first_steps_of_a_run_do_not_depend_on_how_many_are_taken(model):
     some = [next(steps), next(steps)]
     steps.close()
     assert all(same(a, b) for a, b in zip(some, run(model, PLAIN).steps, strict=False))
+
+
+NOISE = dataclasses.replace(PLAIN, steps=6, strength=0.5)  # a strength that a run from noise does not look at
+
+
+def outside(image):
+    """Its pixels where `MASK` is black."""
+    return Image.composite(Image.new("RGB", (32, 32)), image, MASK).tobytes()
+
+
+@pytest.mark.parametrize("sampler", ["dpmpp_2m", "euler_ancestral", "restart"])
+def test_only_the_white_part_of_a_run_is_painted_anew_from_a_step_on(model, tmp_path, sampler):
+    parent = run(model, dataclasses.replace(NOISE, sampler=sampler))
+    changed = dataclasses.replace(parent.settings, prompt="a green apple", seed=4)
+    rest = list(resume(model, parent, 2, changed, mask=MASK))
+    assert torch.equal(rest[0].x, parent.steps[2].x)
+    kept = kept_picture(parent, changed, mask=MASK)
+    assert kept.image.tobytes() == parent.images[0].tobytes()
+    given = {"init_image": kept.image, "mask": kept.mask}
+    forked = finish(model, changed, [*parent.steps[:2], *rest], 0.0, parent=("a run", 2), **given)
+    assert outside(forked.images[0]) == outside(parent.images[0])
+    assert forked.images[0].tobytes() != parent.images[0].tobytes()
+    run_file.save(forked, tmp_path / "fork.safetensors")
+    forked = run_file.load(tmp_path / "fork.safetensors")
+    for k in range(2, len(forked.steps)):
+        again = list(resume(model, forked, k))
+        assert all(same(a, b) for a, b in zip(again, rest[k - 2 :], strict=True)), k
+    assert len(list(resume(model, forked, 3, dataclasses.replace(changed, steps=9)))) == 6
+
+
+def test_what_is_kept_is_the_picture_given_or_that_the_run_started_from_or_made(model):
+    drawn = run(model, NOISE)
+    started = run(model, NOISE, init_image=PICTURE, mask=MASK)
+    other = PICTURE.rotate(90)
+
+    def kept(trace, image=None, mask=None):
+        made = kept_picture(trace, trace.settings, image, mask)
+        return made and (made.image.tobytes(), made.mask and made.mask.tobytes())
+
+    assert kept(drawn) is None
+    assert kept(drawn, mask=MASK) == (drawn.images[0].tobytes(), MASK.tobytes())
+    assert kept(drawn, other, MASK) == (other.tobytes(), MASK.tobytes())
+    assert kept(started) == (PICTURE.tobytes(), MASK.tobytes())
+    assert kept(started, mask=MASK.rotate(90)) == (PICTURE.tobytes(), MASK.rotate(90).tobytes())
+    assert kept(started, other) == (other.tobytes(), MASK.tobytes())
+
+
+def test_a_mask_without_one_picture_is_refused_and_so_is_a_picture_without_a_mask(model):
+    both = run(model, dataclasses.replace(NOISE, batch_size=2))
+    paused = finish(model, both.settings, both.steps[:2], 0.0, False, decode=False)
+    assert paused.images == ()
+    for trace, count in ((both, 2), (paused, 0)):
+        with pytest.raises(SettingsError) as error:
+            resume(model, trace, 1, mask=MASK)
+        assert str(error.value) == (
+            f"A mask needs one picture to keep a part of, and the run has {count}: give an init_image."
+        )
+        assert len(list(resume(model, trace, 1, init_image=PICTURE, mask=MASK))) == 5
+    with pytest.raises(SettingsError, match="keeps a part of a picture: init_image needs a mask"):
+        resume(model, both, 1, init_image=PICTURE)

@@ -137,6 +137,42 @@ def test_a_run_that_version_1_would_misread_says_so(path, name):
     assert run_file.equal(run_file.load(path), with_one(name))
 
 
+def with_heads(heads=(40, 8)):
+    steps = [
+        dataclasses.replace(
+            step,
+            prediction=dataclasses.replace(
+                step.prediction, attention=AttentionMaps(step.prediction.attention.maps, heads)
+            ),
+        )
+        for step in make_trace().steps
+    ]
+    return dataclasses.replace(make_trace(), steps=tuple(steps))
+
+
+def test_how_many_heads_a_map_is_of_comes_back(path):
+    run_file.save(with_heads(), path)
+    assert version(path) == 3
+    back = run_file.load(path)
+    assert run_file.equal(back, with_heads()) and not run_file.equal(back, with_heads((40, 9)))
+    assert [s.prediction.attention.heads for s in back.steps] == [(40, 8)] * 4
+    assert back.steps[0].prediction.attention_uncond.heads == ()
+
+
+def test_a_run_that_did_not_hear_a_word_says_so_to_older_readers(path):
+    muted = dataclasses.replace(make_trace().settings, muted_tokens=(2,), mute_stop=0.5)
+    trace = dataclasses.replace(make_trace(), settings=muted)
+    run_file.save(trace, path)
+    assert version(path) == 3
+    assert run_file.load(path).settings == muted
+
+
+@pytest.mark.parametrize("heads", [[8], [8, 0], [8, 1.5], [8, True], [8, 10**6]])
+def test_heads_that_cannot_be_are_refused(path, heads):
+    reason = f"its attention_heads is {heads}"
+    assert refused(rewritten(path, first(attention_heads=heads))) == f"{CANNOT}{reason}."
+
+
 def test_a_file_of_version_1_still_loads(path):
     def older(record, tensors):
         for step in record["steps"]:
@@ -334,7 +370,7 @@ def first(**change):
         (lambda record, tensors: "[" * 50_000, "its record is not valid JSON"),
         (lambda record, tensors: "[]", "its version is None"),
         (said(version=True), "its version is True"),
-        (said(version=3), "it was written by a newer version of this app"),
+        (said(version=4), "it was written by a newer version of this app"),
         (said(settings=None), "its settings is None"),
         (said(settings={}), "its settings are refused (The settings name no prompt)"),
         (said(steps="x" * 1000), "its steps is 'xxxxxxxxxxxx...xxxxxxxxxxxxx'"),

@@ -64,7 +64,7 @@ def test_what_is_no_number_is_refused(name, value):
         ({"steps": 20.5}, "steps must be a whole number, got 20.5."),
         ({"seed": 1234567.25}, "seed must be a whole number, got 1234567.25."),
         ({"seed": -1}, "seed must be between 0 and 4294967295, got -1."),
-        ({"cfg_scale": 31}, "cfg_scale must be between 0 and 30, got 31."),
+        ({"cfg_scale": 31}, "cfg_scale must be between -2 and 30, got 31."),
         ({"eta": 1.5}, "eta must be between 0 and 1, got 1.5."),
         ({"width": 2049.0}, "width must be between 16 and 2048, got 2049."),
         ({"prompt": None}, "prompt must be text, got None."),
@@ -77,8 +77,11 @@ def test_what_is_no_number_is_refused(name, value):
         ({"sigmas": "3, 2"}, "sigmas must be a list of 1 to 1001 numbers, got '3, 2'."),
         ({"sigmas": [3, "2"]}, "sigmas[1] must be a number, got '2'."),
         ({"sigmas": [3.0, math.nan]}, "sigmas[1] must be between 0 and 1000000, got nan."),
-        ({"cfg_scales": [1.0, 31.0]}, "cfg_scales[1] must be between 0 and 30, got 31."),
+        ({"cfg_scales": [1.0, 31.0]}, "cfg_scales[1] must be between -2 and 30, got 31."),
         ({"cfg_scales": [1.0, 3.0]}, "cfg_scales must have 1 numbers, one for each picture, got 2."),
+        ({"muted_tokens": [2, 2.5]}, "muted_tokens[1] must be a whole number, got 2.5."),
+        ({"muted_tokens": [-1]}, "muted_tokens[0] must be between 0 and 1000, got -1."),
+        ({"mute_start": 0.6, "mute_stop": 0.5}, "mute_start must be at most mute_stop 0.5, got 0.6."),
         ({"full_strength": "loud"}, "Unknown full_strength 'loud'. Choose one of: picture, noise."),
         ({"sampler": "x" * 65}, "sampler must have at most 64 characters, got 65."),
         ({"s_tmin": 2, "s_tmax": 1.5}, "s_tmin must be at most s_tmax 1.5, got 2."),
@@ -116,8 +119,10 @@ def test_the_last_picture_of_a_batch_has_the_largest_seed():
 
 def test_settings_survive_json_and_unknown_keys_are_ignored():
     settings = Settings(
-        "a café ☕", eta=0.1, cfg_scale=7.7, seed=2**32 - 1, sigmas=(3, 2.5, 0), cfg_scales=[4], rho=5
-    )
+        "a café ☕", eta=0.1, cfg_scale=7.7, seed=2**32 - 1, sigmas=(3, 2.5, 0), cfg_scales=[4], rho=5,
+        muted_tokens=[2.0, 3],
+    )  # fmt: skip
+    assert repr(settings.muted_tokens) == "(2, 3)"
     assert settings.sigmas == (3.0, 2.5, 0.0) and settings.cfg_scales == (4.0,)
     values = json.loads(json.dumps({**settings.to_dict(), "invented_later": [1]}))
     assert Settings.from_dict(values) == settings

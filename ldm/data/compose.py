@@ -14,6 +14,7 @@ from PIL import Image
 from ldm.data.backgrounds import SIZE, background, floor_of
 from ldm.data.glyphs import cutout
 
+_SOLID = 127  # a pixel with more alpha than this is the object's
 _CLASH_DISTANCE = 52.0
 _CLASH_ON_WHITE = 38.0  # pale things keep an edge there, and prompts without a background ask for them
 
@@ -81,8 +82,21 @@ def compose(placements: Sequence[Placement], name: str, variant: int = 0) -> tup
             _shadow(pixels, alpha, top, left, floor)
         behind = pixels[window] * (1 - alpha[..., None] * np.float32(1 / 255))
         pixels[window] = np.minimum(behind + layer[..., :3] + np.float32(0.5), 255)
-        mask[window] |= np.where(alpha > 127, np.uint8(255), np.uint8(0))
+        mask[window] |= np.where(alpha > _SOLID, np.uint8(255), np.uint8(0))
     return pixels, mask
+
+
+def object_masks(placements: Sequence[Placement]) -> np.ndarray:
+    """Where each object shows, (n, 256, 256) bool: without what a later one covers."""
+    masks = np.zeros((len(placements), SIZE, SIZE), bool)
+    for which, placement in enumerate(placements):
+        top, left, layer = _layer(placement)
+        solid = layer[..., 3] > _SOLID
+        window = slice(top, top + layer.shape[0]), slice(left, left + layer.shape[1])
+        for earlier in masks[:which]:
+            earlier[window] &= ~solid
+        masks[which][window] = solid
+    return masks
 
 
 def _layer(placement: Placement) -> tuple[int, int, np.ndarray]:

@@ -30,7 +30,7 @@ from ldm.data.captions import (
     Labels,
     caption,
 )
-from ldm.data.compose import Placement, clashes, compose
+from ldm.data.compose import Placement, clashes, compose, object_masks
 from ldm.data.vocabulary import COLORS, COMMON_OBJECTS, DEFAULT_OBJECTS, OBJECTS, SHAPES, THINGS, examples
 from ldm.errors import LdmError
 
@@ -60,12 +60,19 @@ class Scene:
     Attributes:
         pixels: (256, 256, 3) uint8.
         mask: (256, 256) uint8, 255 where an object is.
+        placements: what was put where, in the order in which it was drawn.
     """
 
     caption: str
     pixels: np.ndarray
     mask: np.ndarray
     labels: Labels
+    placements: tuple[Placement, ...] = ()
+
+    @property
+    def object_masks(self) -> np.ndarray:
+        """(n, 256, 256) bool: where each of the `placements` shows; together they are `mask`."""
+        return object_masks(self.placements)
 
 
 @dataclass(frozen=True)
@@ -250,8 +257,9 @@ def scene(labels: Labels, rng: np.random.Generator, text: str | None = None) -> 
     _checked(labels)
     words = caption(labels, rng) if text is None else text
     variant = int(rng.integers(variants_of(labels.background)))
-    pixels, mask = compose(_layout(labels, rng), labels.background, variant)
-    return Scene(words, pixels, mask, labels)
+    placements = tuple(_layout(labels, rng))
+    pixels, mask = compose(placements, labels.background, variant)
+    return Scene(words, pixels, mask, labels, placements)
 
 
 def _labels_for(

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..errors import SettingsError, check_choice
 from ..trace import AttentionMaps, Prediction
 from .guidance import Guidance, combine, limited, progress
+from .mute import Mute
 from .schedule import NoiseSchedule
 
 PredictionType = Literal["eps", "v", "x0"]
@@ -25,7 +26,7 @@ PREDICTION_TYPES: tuple[PredictionType, ...] = get_args(PredictionType)
 Branch = Literal["uncond", "third", "cond"]
 Branches = tuple[Branch, ...]
 
-Network = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, tuple[Tensor, ...]]]
+Network = Callable[..., tuple[Tensor, tuple[Tensor, ...]]]
 
 
 def to_x0(x: Tensor, sigma: float | Tensor, output: Tensor, prediction_type: PredictionType) -> Tensor:
@@ -177,7 +178,8 @@ class Denoiser:
         network: called as network(x, t, context) with x (N, C, H, W) of unit variance, t (N,) timesteps that
             may be fractions, and context (N, T, D); returns its output (N, C, H, W) in the type of x, and one
             (N, T, h, w) tensor of attention per feature-map size, none when not recorded.  N is B for each
-            prediction that guidance needs at this noise level: one, two or three of them.
+            prediction that guidance needs at this noise level: one, two or three of them.  Where words are
+            muted it is given `Mute.heard` as a fourth argument.
         schedule: what the network was trained on.
         prediction_type: what the network returns.
         context: (B, T, D) embedding of the prompts.
@@ -190,6 +192,7 @@ class Denoiser:
             masked picture for inpainting, the picture for editing.
         concat_uncond: (B, c, H, W) the same beside `uncond`; None is zeros with "two_scale", else `concat`.
         keep: what every prediction is held to.
+        mute: what of the prompts is not listened to.
 
     Raises:
         SettingsError: guidance has scales for another number of pictures, or misses the picture it needs.
@@ -206,6 +209,7 @@ class Denoiser:
     concat: Tensor | None = None
     concat_uncond: Tensor | None = None
     keep: Keep | None = None
+    mute: Mute | None = None
 
     def __post_init__(self) -> None:
         check_choice("prediction_type", self.prediction_type, PREDICTION_TYPES)
@@ -225,12 +229,13 @@ class Denoiser:
             zip(branches, (to_x0(x, sigma, part, self.prediction_type) for part in output), strict=True)
         )
         cond, uncond, third = x0s["cond"], x0s.get("uncond"), x0s.get("third")
+        negative = int(guidance.method == "perpendicular" and third is not None)  # uncond is of the empty one
         prediction = Prediction(
             guide(x, sigma, cond, uncond, third, guidance, self.prediction_type),
             cond,
             uncond,
             attention=_attention(tuple(parts[-1] for parts in maps)),
-            attention_uncond=None if uncond is None else _attention(tuple(parts[0] for parts in maps)),
+            attention_uncond=None if uncond is None else _attention(tuple(parts[negative] for parts in maps)),
             x0_third=third,
             keeps_uncond=guidance.method == "cfg_pp" and uncond is not None,
         )
@@ -254,7 +259,9 @@ class Denoiser:
         t = inputs.new_full((len(inputs),), timestep)
         if concat is not None:
             inputs = torch.cat([inputs, concat.to(inputs)], dim=1)  # (N, C + c, H, W)
-        output, maps = self.network(inputs, t, context)
+        done = progress(timestep, len(self.schedule))
+        heard = None if self.mute is None else self.mute.heard(context, count, done)
+        output, maps = self.network(inputs, t, context, *(() if heard is None else (heard,)))
         return output.chunk(count), [m.chunk(count) for m in maps]
 
     def _branches(self, guidance: Guidance) -> Branches:

@@ -17,18 +17,27 @@ from ..images import to_images
 from ..latent_diffusion import LatentDiffusion
 from ..settings import Settings
 from ..trace import Step, Trace
+from .after import guided
 from .asked import check, denoiser_of, levels_of, noise_stream, options_of
-from .forks import check_fork, way_on
+from .forks import check_fork, kept_picture, own_levels, way_on
 from .inversion import invert
-from .record import on_cpu
+from .layers import HeadMaps, heads, heads_bytes
+from .noising import forward
+from .record import on_cpu, recorded_of
 from .start import Picture, Start, conditions, encoded, fitted, start_of
 
 __all__ = [
+    "HeadMaps",
     "check",
     "denoiser_of",
     "finish",
+    "forward",
     "generate",
+    "guided",
+    "heads",
+    "heads_bytes",
     "invert",
+    "kept_picture",
     "levels_of",
     "noise_stream",
     "options_of",
@@ -73,6 +82,8 @@ def resume(
     at: int,
     settings: Settings | None = None,
     *,
+    init_image: Image.Image | None = None,
+    mask: Image.Image | None = None,
     record_attention: bool = True,
 ) -> Iterator[Step]:
     """Take a run up again before step `at`, with the same bits if nothing is changed.
@@ -81,18 +92,20 @@ def resume(
         at: 0 is before the first step, len(trace.steps) after the last one made.
         settings: what to change from there on; None is as before.  With another number of steps, spacing or
             sampler the rest of the way is divided anew (`way_on`): as many steps as the settings leave.
+        init_image, mask: paint only what is white in the mask anew from here on, and keep the rest of this
+            picture (`kept_picture`); None is as before.
 
     Returns:
         The steps from `at` on; put `trace.steps[:at]` before them for the whole run.
 
     Raises:
-        SettingsError: at once, if `at` or the settings do not fit the trace.
+        SettingsError: at once, if `at`, the settings or the pictures do not fit the trace.
     """
     settings = settings or trace.settings
     check(model, settings)
     check_fork(model, trace, at, settings)
     x = trace.steps[at].x if at < len(trace.steps) else trace.steps[-1].x_next
-    picture = None if trace.init_image is None else Picture(trace.init_image, trace.mask)
+    picture = kept_picture(trace, settings, init_image, mask)
     concat, keep = conditions(model, settings, picture)
     start = Start(way_on(model, trace, at, settings), x, concat, keep)
     return _denoise(model, settings, start, trace.steps[:at], record_attention)
@@ -123,6 +136,7 @@ def finish(  # noqa: PLR0913 - the steps, and how they came about
     init_image: Image.Image | None = None,
     mask: Image.Image | None = None,
     sigmas: Tensor | None = None,
+    decode: bool = True,
 ) -> Trace:
     """Decode the last step and bind the run into a Trace.
 
@@ -131,13 +145,16 @@ def finish(  # noqa: PLR0913 - the steps, and how they came about
         finished: False for a run that was stopped; its picture is the last predicted x0.
         init_image, mask: as `generate` was given them.
         sigmas: `way_on` of a run that was taken up with other settings; None is what the settings say.
+        decode: False makes no pictures: the run goes on later.
 
     Raises:
         SettingsError: no step was made, of a run that was to make some.
     """
     picture = fitted(settings, init_image, mask)
     start = time.perf_counter()
-    images = _decoded(model, settings, steps, finished, picture)
+    images = _decoded(model, settings, steps, finished, picture) if decode else ()
+    if sigmas is None:
+        sigmas = own_levels(model, settings, steps, picture is not None)
     text = model.cond_stage_model
     return Trace(
         settings=settings,
@@ -200,4 +217,4 @@ def _denoise(
     # a file brings latents back without their order in memory, which decides the last bit of a sum
     x = start.x.to(model.device).contiguous()
     steps = sampler.run(denoise, x, start.sigmas, options_of(settings), noise, history)
-    yield from on_cpu(steps, model.device)
+    yield from on_cpu(steps, model.device, recorded_of(model, settings))

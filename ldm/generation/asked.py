@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..diffusion.denoiser import Denoiser, Keep
 from ..diffusion.guidance import Guidance
+from ..diffusion.mute import Mute
 from ..diffusion.noise import NOISES, Noise, noise_of
 from ..diffusion.samplers import CFG_PP, DEFAULT_ETA, SAMPLERS, SamplerOptions, sampler_levels
 from ..diffusion.spacing import FINAL_SIGMAS, SPACINGS, sampling_sigmas
@@ -37,6 +38,7 @@ def check(model: LatentDiffusion, settings: Settings) -> None:
             f"{model.name} reads no picture beside its latents, so cfg_method 'two_scale' has nothing "
             "to weigh."
         )
+    _check_muted(model, settings)
     _check_sampler(settings)
     sigmas = levels_of(model, settings)
     if settings.sampler == "langevin" and settings.step_lr is not None:
@@ -46,6 +48,21 @@ def check(model: LatentDiffusion, settings: Settings) -> None:
                 f"step_lr must be less than {most:.3g}, twice the square of the last noise level, "
                 f"for 'langevin' to settle; got {settings.step_lr:g}."
             )
+
+
+def _check_muted(model: LatentDiffusion, settings: Settings) -> None:
+    """Positions that the text encoder has, and something left to listen to."""
+    muted = set(settings.muted_tokens or ())
+    if not muted:
+        return
+    length = model.cond_stage_model.tokenizer.length
+    if max(muted) >= length:
+        raise SettingsError(
+            f"muted_tokens must be between 0 and {length - 1}, the positions {model.name} reads; "
+            f"got {max(muted)}."
+        )
+    if len(muted) == length:
+        raise SettingsError(f"muted_tokens must leave one of the {length} positions to listen to.")
 
 
 def _check_sampler(settings: Settings) -> None:
@@ -82,6 +99,13 @@ def guidance_of(settings: Settings) -> Guidance:
         negative_scale=settings.negative_scale,
         image_scale=settings.image_cfg_scale,
     )
+
+
+def mute_of(settings: Settings) -> Mute | None:
+    """What of the prompt is not listened to."""
+    if not settings.muted_tokens:
+        return None
+    return Mute(settings.muted_tokens, settings.mute_start, settings.mute_stop)
 
 
 def options_of(settings: Settings) -> SamplerOptions:
@@ -155,9 +179,12 @@ def denoiser_of(
     def repeated(text: str) -> Tensor:
         return rows[text].expand(len(prompts), -1, -1)
 
+    def network(x: Tensor, t: Tensor, context: Tensor, *heard: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return model.predict(x, t, context, record_attention, *heard)
+
     uncond = repeated("" if perpendicular else settings.negative_prompt) if settings.guided else None
     return Denoiser(
-        network=lambda x, t, context: model.predict(x, t, context, record=record_attention),
+        network=network,
         schedule=model.schedule,
         prediction_type=model.prediction_type,
         context=torch.cat([rows[prompt] for prompt in prompts]),
@@ -166,4 +193,5 @@ def denoiser_of(
         third=repeated(settings.negative_prompt) if perpendicular and settings.negative_prompt else None,
         concat=concat,
         keep=keep,
+        mute=mute_of(settings),
     )

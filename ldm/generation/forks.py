@@ -1,17 +1,23 @@
-"""Where a run goes on when it is taken up: its own noise levels, or the rest of the way divided anew."""
+"""Where a run goes on when it is taken up: its own noise levels, or the rest of the way divided anew.
 
+And what it keeps from there on, where only a part is to be painted.
+"""
+
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..diffusion.spacing import FINAL_SIGMAS
 from ..errors import SettingsError
 from ..latent_diffusion import LatentDiffusion
 from ..settings import Settings
-from ..trace import Trace
+from ..trace import Step, Trace
 from .asked import levels_of
-from .start import position, steps_of
+from .start import Picture, first_step, fitted, position, steps_of
 
 # what the noise levels follow from
 PLAN = ("steps", "sampler", "spacing", "final_sigma", "rho", "sigmas", "steps_per_level")
@@ -50,9 +56,64 @@ def _latents(trace: Trace, at: int) -> Tensor:
     return trace.steps[at].x if at < len(trace.steps) else trace.steps[-1].x_next
 
 
+def started_from_picture(trace: Trace) -> bool:
+    """Whether the strength of the settings left out steps: not where a picture was given later, to keep."""
+    if trace.init_image is None or trace.sigmas is None:
+        return trace.init_image is not None
+    planned = sum(low <= high for high, low in pairwise(trace.sigmas))
+    return planned < trace.settings.steps
+
+
 def _total(trace: Trace, settings: Settings) -> int:
     """The steps of the whole run, at the strength it started with."""
-    return steps_of(replace(settings, strength=trace.settings.strength), trace.init_image is not None)
+    settings = replace(settings, strength=trace.settings.strength)
+    return steps_of(settings, started_from_picture(trace))
+
+
+def kept_picture(
+    trace: Trace, settings: Settings, init_image: Image.Image | None = None, mask: Image.Image | None = None
+) -> Picture | None:
+    """What a run that is taken up starts from besides its latents, at its size; `finish` is given the same.
+
+    Args:
+        settings: of the run from there on.
+        init_image: what is kept where the mask is black; None is the picture the run started from, else the
+            one it made.
+        mask: white is painted anew; None is the run's own.
+
+    Returns:
+        The run's own picture and mask where neither is given; None if it has none.
+
+    Raises:
+        SettingsError: there is no picture to keep, or nothing says which part of it.
+    """
+    if init_image is None and mask is None:
+        return None if trace.init_image is None else Picture(trace.init_image, trace.mask)
+    mask = trace.mask if mask is None else mask
+    if mask is None:
+        raise SettingsError("A run that is taken up keeps a part of a picture: init_image needs a mask.")
+    image = trace.init_image if init_image is None else init_image
+    if image is None and len(trace.images) == 1:
+        image = trace.images[0]
+    if image is None:
+        made = len(trace.images)
+        raise SettingsError(
+            f"A mask needs one picture to keep a part of, and the run has {made}: give an init_image."
+        )
+    return fitted(settings, image, mask)
+
+
+def own_levels(
+    model: LatentDiffusion, settings: Settings, steps: Sequence[Step], from_picture: bool
+) -> Tensor | None:
+    """The noise levels of a run from noise that was given a picture later; None where settings tell them.
+
+    With the picture they would read as those of a run that started from it.
+    """
+    if not from_picture or not steps or first_step(settings) == 0:
+        return None
+    whole = levels_of(model, settings)
+    return whole if float(whole[0]) == steps[0].sigma else None
 
 
 def way_on(model: LatentDiffusion, trace: Trace, at: int, settings: Settings) -> Tensor:

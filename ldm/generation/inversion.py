@@ -14,7 +14,7 @@ from ..latent_diffusion import LatentDiffusion
 from ..settings import Settings
 from ..trace import Step
 from .asked import check, denoiser_of, levels_of
-from .record import on_cpu
+from .record import Recorded, on_cpu, recorded_of
 from .start import Picture, conditions, encoded, resized
 
 MAX_REFINEMENTS = 50
@@ -59,11 +59,12 @@ def invert(
         concat=conditions(model, settings, picture)[0],
     )
     x = encoded(model, picture.image).expand(count, -1, -1, -1).contiguous().to(model.device)
-    return _encode(model, denoise, x, levels_of(model, settings).flip(0), refinements)
+    sigmas = levels_of(model, settings).flip(0)
+    return _encode(denoise, x, sigmas, refinements, recorded_of(model, settings))
 
 
 @torch.no_grad()  # on the generator, as in `generate`
 def _encode(
-    model: LatentDiffusion, denoise: Denoiser, x: Tensor, sigmas: Tensor, refinements: int
+    denoise: Denoiser, x: Tensor, sigmas: Tensor, refinements: int, recorded: Recorded
 ) -> Iterator[Step]:
-    yield from on_cpu(encode(denoise, x, sigmas, refinements=refinements), model.device)
+    yield from on_cpu(encode(denoise, x, sigmas, refinements=refinements), x.device, recorded)

@@ -4,10 +4,55 @@ The output always comes from PyTorch's fused kernel.  Maps, where they are asked
 from the same queries and keys, so that recording changes no bit of the picture.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import group_norm
+
+MAX_TOGETHER = 2**19  # scores computed at once: small layers cost their operators, large ones their memory
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What one cross-attention asked its context, which its maps follow from.
+
+    Attributes:
+        q: (B, h, N, d) queries, N = height * width.
+        k: (B, h, T, d) keys.
+        heard: (B, T) as `CrossAttention.forward`.
+        height, width: of the feature map.
+    """
+
+    q: Tensor
+    k: Tensor
+    heard: Tensor | None = None
+    height: int = 0
+    width: int = 0
+
+    def maps(self) -> Tensor:
+        """(B, h, T, N) float32 attention; sums to 1 over T."""
+        q, k = self.q.float(), self.k.float() * self.q.shape[-1] ** -0.5
+        scores = k @ q.transpose(-1, -2)  # (B, h, T, N)
+        if self.heard is not None:
+            scores = scores.masked_fill(~self.heard[:, None, :, None], float("-inf"))
+        return scores.softmax(-2)
+
+
+def averaged(asked: Sequence[Asked]) -> Tensor:
+    """(B, T, N) float32 attention of layers of one size, averaged over all their heads."""
+    first = asked[0]
+    alike = all(a.q.shape == first.q.shape for a in asked)
+    if alike and len(asked) * first.q[..., 0].numel() * first.k.shape[2] <= MAX_TOGETHER:
+        q, k = torch.cat([a.q for a in asked], 1), torch.cat([a.k for a in asked], 1)
+        return replace(first, q=q, k=k).maps().mean(1)
+    total = first.maps().sum(1)
+    for a in asked[1:]:
+        total = total + a.maps().sum(1)
+    return total / sum(a.q.shape[1] for a in asked)
 
 
 class CrossAttention(nn.Module):
@@ -22,20 +67,28 @@ class CrossAttention(nn.Module):
         self.to_v = nn.Linear(context_dim or query_dim, inner, bias=False)
         self.to_out = nn.Sequential(nn.Linear(inner, query_dim), nn.Identity())
 
-    def forward(self, x: Tensor, context: Tensor | None = None, maps: list[Tensor] | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        asked: list[Asked] | None = None,
+        heard: Tensor | None = None,
+    ) -> Tensor:
         """Attend.
 
         Args:
             x: (B, N, D) one row per feature-map position.
             context: (B, T, D_context); None is self-attention.
-            maps: a list that this layer's (B, N, T) attention, averaged over heads, is appended to.
+            asked: a list that what this layer asked is appended to.
+            heard: (B, T) bool, False where nobody listens to a position: the others share what it would have
+                got.  None hears all of them.
         """
         context = x if context is None else context
         q, k, v = (self._split(y) for y in (self.to_q(x), self.to_k(context), self.to_v(context)))
-        out = F.scaled_dot_product_attention(q, k, v)  # (B, h, N, d)
-        if maps is not None:
-            scores = q.float() @ k.float().transpose(-1, -2) * q.shape[-1] ** -0.5  # (B, h, N, T)
-            maps.append(scores.softmax(-1).mean(1))
+        mask = None if heard is None else heard[:, None, None, :]  # (B, 1, 1, T)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # (B, h, N, d)
+        if asked is not None:
+            asked.append(Asked(q, k, heard))
         return self.to_out(out.transpose(1, 2).flatten(2))  # (B, N, D)
 
     def _split(self, y: Tensor) -> Tensor:
@@ -80,10 +133,16 @@ class BasicTransformerBlock(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.norm3 = nn.LayerNorm(dim)
 
-    def forward(self, x: Tensor, context: Tensor | None, maps: list[Tensor] | None = None) -> Tensor:
-        """(B, N, D) -> (B, N, D); `maps` as in `CrossAttention`, of the cross-attention only."""
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None,
+        asked: list[Asked] | None = None,
+        heard: Tensor | None = None,
+    ) -> Tensor:
+        """(B, N, D) -> (B, N, D); `asked` and `heard` as in `CrossAttention`, of the cross-attention only."""
         x = x + self.attn1(self.norm1(x))
-        x = x + self.attn2(self.norm2(x), context, maps)
+        x = x + self.attn2(self.norm2(x), context, asked, heard)
         return x + self.ff(self.norm3(x))
 
 
@@ -115,23 +174,23 @@ class SpatialTransformer(nn.Module):
         self.linear = linear
 
     def forward(
-        self, x: Tensor, context: Tensor | None, maps: list[tuple[int, int, Tensor]] | None = None
+        self,
+        x: Tensor,
+        context: Tensor | None,
+        asked: list[Asked] | None = None,
+        heard: Tensor | None = None,
     ) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W).
-
-        Args:
-            maps: a list that (H, W, attention (B, N, T)) of every block is appended to.
-        """
+        """(B, C, H, W) -> (B, C, H, W); `asked` and `heard` as in `CrossAttention`."""
         height, width = x.shape[2:]
         h = self.norm(x)
         h = h if self.linear else self.proj_in(h)
         rows = h.permute(0, 2, 3, 1).flatten(1, 2)  # (B, N, C): a view where memory is channels_last
         rows = self.proj_in(rows) if self.linear else rows
-        found: list[Tensor] | None = None if maps is None else []
+        found: list[Asked] | None = None if asked is None else []
         for block in self.transformer_blocks:
-            rows = block(rows, context, found)
-        if maps is not None and found is not None:
-            maps.extend((int(height), int(width), m) for m in found)  # int: a tracer gives tensors
+            rows = block(rows, context, found, heard)
+        if asked is not None and found is not None:  # int: a tracer gives tensors
+            asked.extend(replace(a, height=int(height), width=int(width)) for a in found)
         rows = self.proj_out(rows) if self.linear else rows
         h = rows.unflatten(1, (height, width)).permute(0, 3, 1, 2)  # (B, C, H, W)
         return x + (h if self.linear else self.proj_out(h))

@@ -10,23 +10,28 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from .attention import AttentionBlock, SpatialTransformer
+from .attention import Asked, AttentionBlock, BasicTransformerBlock, SpatialTransformer, averaged
 from .blocks import Downsample, ResBlock, Upsample, group_norm, timestep_embedding
 from .config import UNetConfig
-
-Maps = list[tuple[int, int, Tensor]]
 
 
 class TimestepEmbedSequential(nn.Sequential):
     """Layers in a row, each given what it takes: the embedding, the context, or nothing."""
 
-    def forward(self, x: Tensor, emb: Tensor, context: Tensor | None, maps: Maps | None = None) -> Tensor:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        self,
+        x: Tensor,
+        emb: Tensor,
+        context: Tensor | None,
+        asked: list[Asked] | None = None,
+        heard: Tensor | None = None,
+    ) -> Tensor:
         """(B, C, H, W) through every layer."""
         for layer in self:
             if isinstance(layer, ResBlock):
                 x = layer(x, emb)
             elif isinstance(layer, SpatialTransformer):
-                x = layer(x, context, maps)
+                x = layer(x, context, asked, heard)
             else:
                 x = layer(x)
         return x
@@ -77,6 +82,7 @@ class UNetModel(nn.Module):
         context: Tensor | None = None,
         y: Tensor | None = None,
         record: bool = False,
+        heard: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, tuple[Tensor, ...]]:
         """What the network predicts (noise, v or x0).
 
@@ -86,35 +92,68 @@ class UNetModel(nn.Module):
             context: (B, T, D) embedding of the prompts; without one cross-attention looks at positions.
             y: (B,) class numbers, or (B, adm_in_channels) SDXL's vector.
             record: also return the cross-attention.
+            heard: (B, T) bool, False where no layer listens to a position of the context; None is all True.
 
         Returns:
             (B, out_channels, H, W); with `record` also one (B, T, h, w) float32 map per feature-map size,
             largest first, averaged over heads and layers.
         """
+        asked: list[Asked] | None = [] if record else None
+        output = self._run(x, t, context, y, asked, heard)
+        return output if asked is None else (output, _average(asked))
+
+    def heads(
+        self, x: Tensor, t: Tensor, context: Tensor, heard: Tensor | None = None
+    ) -> Iterator[tuple[str, Tensor]]:
+        """The cross-attention of every head, layer by layer in the order they run; arguments as `forward`.
+
+        Yields:
+            The layer's name and (B, h, T, H, W) float32, which sums to 1 over T.
+        """
+        asked: list[Asked] = []
+        self._run(x, t, context, None, asked, heard)
+        for name, layer in zip(self.cross_attentions(), asked, strict=True):
+            yield name, layer.maps().unflatten(-1, (layer.height, layer.width))
+
+    def cross_attentions(self) -> dict[str, tuple[int, int]]:
+        """(times the size is halved, heads) of each layer with cross-attention, in the order they run."""
+        level, found = 0, {}
+        for name, module in self.named_modules():
+            if isinstance(module, BasicTransformerBlock):
+                found[f"{name}.attn2"] = (level, module.attn2.heads)
+            elif isinstance(module, Downsample) and not name.endswith("x_upd"):  # h_upd tells of both
+                level += 1
+            elif isinstance(module, Upsample) and not name.endswith("x_upd"):
+                level -= 1
+        return found
+
+    def _run(
+        self,
+        x: Tensor,
+        t: Tensor,
+        context: Tensor | None,
+        y: Tensor | None,
+        asked: list[Asked] | None,
+        heard: Tensor | None,
+    ) -> Tensor:
         emb = self.time_embed(timestep_embedding(t, self.config.model_channels).to(x.dtype))
         if self.config.num_classes is not None:
             emb = emb + self.label_emb(y)
-        maps: Maps | None = [] if record else None
         h, skips = x, []
         for block in self.input_blocks:
-            h = block(h, emb, context, maps)
+            h = block(h, emb, context, asked, heard)
             skips.append(h)
-        h = self.middle_block(h, emb, context, maps)
+        h = self.middle_block(h, emb, context, asked, heard)
         for block in self.output_blocks:
-            h = block(torch.cat([h, skips.pop()], dim=1), emb, context, maps)
-        output = self.out(h)
-        return output if maps is None else (output, _average(maps))
+            h = block(torch.cat([h, skips.pop()], dim=1), emb, context, asked, heard)
+        return self.out(h)
 
 
-def _average(maps: Maps) -> tuple[Tensor, ...]:
-    """The mean over layers of equal size, as (B, T, h, w), largest first."""
-    sizes = sorted({(h, w) for h, w, _ in maps}, reverse=True)
-    averaged = []
-    for height, width in sizes:
-        same = [m for h, w, m in maps if (h, w) == (height, width)]
-        mean = torch.stack(same).mean(0)  # (B, N, T)
-        averaged.append(mean.transpose(1, 2).unflatten(2, (height, width)))
-    return tuple(averaged)
+def _average(asked: list[Asked]) -> tuple[Tensor, ...]:
+    """The mean over heads of all layers of equal size, as (B, T, h, w), largest first."""
+    sizes = sorted({(a.height, a.width) for a in asked}, reverse=True)
+    same = ([a for a in asked if (a.height, a.width) == size] for size in sizes)
+    return tuple(averaged(a).unflatten(2, size) for a, size in zip(same, sizes, strict=True))
 
 
 class _Layers:

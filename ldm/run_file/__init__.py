@@ -96,17 +96,25 @@ def _step_numbers(step: Step) -> dict[str, Any]:
         "timestep": step.timestep,
         "sigma_asked": step.sigma_asked,
         "keeps_uncond": step.prediction.keeps_uncond,
+        **{f"{name}_heads": maps.heads for name, maps in _attention(step).items() if maps and maps.heads},
     }
 
 
+def _attention(step: Step) -> dict[str, AttentionMaps | None]:
+    p = step.prediction
+    return {"attention": p.attention, "attention_uncond": p.attention_uncond}
+
+
 def _version(trace: Trace) -> int:
-    """The first version whose readers miss nothing of this run: 1 for most."""
-    if trace.init_image is not None or trace.sigmas is not None:
+    """The first version whose readers miss nothing of this run."""
+    if trace.settings.muted_tokens or any(m and m.heads for s in trace.steps for m in _attention(s).values()):
         return VERSION
+    if trace.init_image is not None or trace.sigmas is not None:
+        return 2
     for s in trace.steps:
         added = (s.sigma_asked, s.x_asked, s.prediction.x0_third)
         if s.prediction.keeps_uncond or s.sigma_next > s.sigma or any(a is not None for a in added):
-            return VERSION
+            return 2
     return 1
 
 
@@ -123,8 +131,7 @@ def _tensors(trace: Trace) -> dict[str, Tensor]:
         found |= {f"steps.{k}.{name}": tensor for name, tensor in rest.items() if tensor is not None}
         if k == len(trace.steps) - 1 or not _same_bits(step.x_next, trace.steps[k + 1].x):
             found[f"steps.{k}.x_next"] = step.x_next
-        for name in ("attention", "attention_uncond"):
-            maps: AttentionMaps | None = getattr(p, name)
+        for name, maps in _attention(step).items():
             for i, tensor in enumerate(maps.maps if maps else ()):
                 found[f"steps.{k}.{name}.{i}"] = tensor
     pictures = {f"images.{i}": image for i, image in enumerate(trace.images)}

@@ -11,7 +11,10 @@ from ..errors import SettingsError, TraceError
 from ..settings import LIMITS, Settings
 from ..trace import AttentionMaps, Prediction, Step, Trace
 
-VERSION = 2  # 1 knows no picture to start from, one way of guiding, and steps down that ask about their x
+# 1 knows no picture to start from, one way of guiding, and steps down that ask about their x; 1 and 2 have
+# a map for each position of the padding, and hear every word
+VERSION = 3
+MAX_HEADS = 10_000  # of all layers of a size
 MAX_CHANNELS = 64
 TOP = 2e6  # the largest noise level there can be: a list's largest, with noise stirred in
 FACTORS = (4, 64)  # pixels a latent covers, in either direction
@@ -120,7 +123,9 @@ def _step(k: int, numbers: object, left: dict[str, Tensor], next_x: Tensor | Non
         parts: list[Tensor] = []
         while (part := left.pop(f"steps.{k}.{name}.{len(parts)}", None)) is not None:
             parts.append(part)
-        maps[name] = AttentionMaps(tuple(parts)) if parts else None
+        maps[name] = (
+            AttentionMaps(tuple(parts), _heads(numbers, f"{name}_heads", len(parts))) if parts else None
+        )
     x, x0 = found["x"], found["x0"]
     x_next = next_x if found["x_next"] is None else found["x_next"]
     if x is None or x0 is None or x_next is None:
@@ -142,6 +147,16 @@ def _step(k: int, numbers: object, left: dict[str, Tensor], next_x: Tensor | Non
         sigma_asked=sigma_asked,
         x_asked=found["x_asked"],
     )
+
+
+def _heads(numbers: object, name: str, sizes: int) -> tuple[int, ...]:
+    """Of how many heads each map is the mean; not in versions 1 and 2."""
+    heads = _take(numbers, name, list, type(None))
+    if heads is None:
+        return ()
+    if len(heads) != sizes or not all(type(h) is int and 1 <= h <= MAX_HEADS for h in heads):
+        raise TraceError(f"its {name} is {reprlib.repr(heads)}")
+    return tuple(heads)
 
 
 def _levels(k: int, numbers: object) -> tuple[float, float, float | None]:

@@ -403,12 +403,12 @@ def test_attention_that_was_not_recorded_is_none():
     assert prediction.attention_uncond is None
 
 
-@pytest.mark.parametrize("guidance", [PERPENDICULAR, TWO_SCALE])
-def test_attention_of_a_third_prediction_is_dropped(guidance):
+@pytest.mark.parametrize(("guidance", "negative"), [(PERPENDICULAR, THIRD), (TWO_SCALE, UNCOND)])
+def test_of_three_predictions_attention_is_that_of_the_prompt_and_of_the_negative_one(guidance, negative):
     on = denoiser(guidance, network=Network(with_maps=True), third=THIRD, concat=CONCAT)
     prediction = on(X, 2.0)
     assert torch.equal(prediction.attention.at(6, 6)[:, :, 0, 0], CONTEXT.mean(2))
-    assert torch.equal(prediction.attention_uncond.at(6, 6)[:, :, 0, 0], UNCOND.mean(2))
+    assert torch.equal(prediction.attention_uncond.at(6, 6)[:, :, 0, 0], negative.mean(2))
 
 
 @every_type

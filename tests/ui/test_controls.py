@@ -53,6 +53,9 @@ SAMPLES = {  # of each field a value that is not its default, beside what makes 
     "batch_size": {"batch_size": 3},
     "width": {"width": 640},
     "height": {"height": 1024},
+    "muted_tokens": {"muted_tokens": (2, 3)},
+    "mute_start": {"muted_tokens": (2,), "mute_start": 0.25},
+    "mute_stop": {"muted_tokens": (2,), "mute_stop": 0.5},
 }
 OF_A_PICTURE = ("strength", "full_strength")
 
@@ -150,7 +153,7 @@ def test_restored_settings_keep_their_seed_and_start_from_noise(asks):
         ("prompt", "", "prompt must say what to draw, got ''."),
         ("cfg_scales", "7.5, hot", "cfg_scales must be numbers such as 7.5, 3, 1; got 'hot'."),
         ("cfg_scales", "7.5, 3", "cfg_scales must have 1 numbers, one for each picture, got 2."),
-        ("cfg_scales", "99", "cfg_scales[0] must be between 0 and 30, got 99."),
+        ("cfg_scales", "99", "cfg_scales[0] must be between -2 and 30, got 99."),
         ("sigmas", "14.6, seven", "sigmas must be numbers such as 14.6, 7, 3.2; got 'seven'."),
         ("sigmas", "nan", "sigmas[0] must be between 0 and 1000000, got nan."),
         ("rho", "steep", "rho must be a number, got 'steep'."),

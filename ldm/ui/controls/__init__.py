@@ -30,6 +30,7 @@ def settings(model: LatentDiffusion, given: dict[str, Any]) -> Controls:
     sampler.options(layout)
     shown = levels.group(layout, model)
     guidance.group(layout)
+    guidance.mute(layout)
     noise.group(layout)
     start = picture.group(layout)
     of = {field.name: layout.of[field.name] for field in fields(Settings)}

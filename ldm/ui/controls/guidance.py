@@ -48,6 +48,17 @@ def group(layout: Layout) -> None:
         )  # fmt: skip
 
 
+def mute(layout: Layout) -> None:
+    """Words that are not listened to."""
+    with gr.Accordion("Mute a word", open=False, elem_id="mute"):
+        layout.text(
+            "muted_tokens", "Positions", "Tokens of the prompt nobody listens to; 0 is the start.", "2, 3"
+        )
+        with gr.Row(elem_classes="ld-pair"):
+            layout.slider("mute_start", "Mute from", "Share of the way, from 0.")
+            layout.slider("mute_stop", "Mute to", "Share of the way, to 1.")
+
+
 def method_note(given: Mapping[str, Any]) -> str:
     """What the chosen method is, and whether the sampler has it."""
     method, sampler = str(given["cfg_method"]), str(given["sampler"])

@@ -12,7 +12,8 @@ from ...diffusion.spacing import DEFAULT_RHO
 from ...errors import SettingsError
 from ...settings import Settings
 
-LISTS = {"sigmas": "14.6, 7, 3.2", "cfg_scales": "7.5, 3, 1"}  # fields that are typed, and how
+# fields that are typed, and how
+LISTS = {"sigmas": "14.6, 7, 3.2", "cfg_scales": "7.5, 3, 1", "muted_tokens": "2, 3"}
 TYPED = ("rho", "s_tmin", "s_tmax", "step_lr")  # numbers that may be left out: gradio's own box shows 0 then
 OWN_ORDER = 0  # what the menu of orders holds for None
 START_STRENGTH = 0.75  # what a picture starts with: at 1 next to nothing of it would be left
