@@ -11,6 +11,7 @@ from PIL import Image
 
 from ..trace import Trace
 from .attention import attention_grid
+from .decided import when_decided
 from .latents import channel_maps
 from .predictions import LANES, Decode, anatomy, check_step, frame
 
@@ -30,4 +31,5 @@ VIEWS: dict[str, View] = {
     "anatomy": anatomy,
     "channels": _channels,
     "attention": attention_grid,
+    "decided": when_decided,
 }

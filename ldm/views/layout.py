@@ -49,14 +49,39 @@ def gif(images: Sequence[Image.Image], ms: int = 120) -> bytes:
         "GIF",
         save_all=True,
         append_images=frames[1:],
-        duration=[ms] * (len(frames) - 1) + [max(ms, HOLD_MS)],
+        duration=_durations(len(frames), ms),
         loop=0,
     )
     return buffer.getvalue()
 
 
+def webp(images: Sequence[Image.Image], ms: int = 120, quality: int = 85) -> bytes:
+    """The same as an animated WebP: all colours, and a fraction of the size."""
+    buffer = io.BytesIO()
+    images[0].save(
+        buffer,
+        "WEBP",
+        save_all=True,
+        append_images=list(images[1:]),
+        duration=_durations(len(images), ms),
+        loop=0,
+        quality=quality,
+        method=4,
+    )
+    return buffer.getvalue()
+
+
+def _durations(count: int, ms: int) -> list[int]:
+    """Milliseconds for each picture of an animation."""
+    return [ms] * (count - 1) + [max(ms, HOLD_MS)]
+
+
 def atlas(
-    lanes: Sequence[Sequence[Image.Image]], quality: int = 85, *, lossless: bool = False
+    lanes: Sequence[Sequence[Image.Image]],
+    quality: int = 85,
+    *,
+    lossless: bool = False,
+    all_colours: bool = False,
 ) -> tuple[bytes, int, int]:
     """All pictures of lanes of equal length on one JPEG sheet, as large as browsers take it.
 
@@ -66,6 +91,7 @@ def atlas(
     Args:
         quality: of the JPEG.
         lossless: a PNG instead, for small pictures of few pixels.
+        all_colours: a colour for each pixel of the JPEG, not for each four.
 
     Returns:
         The file, its columns and its rows.
@@ -84,7 +110,7 @@ def atlas(
     if lossless:
         sheet.save(buffer, "PNG", compress_level=4)
     else:
-        sheet.save(buffer, "JPEG", quality=quality)
+        sheet.save(buffer, "JPEG", quality=quality, subsampling=0 if all_colours else 2)
     return buffer.getvalue(), columns, rows
 
 

@@ -20,6 +20,7 @@ Decode = Callable[[Tensor], Tensor]  # (B, C, H, W) latents -> (B, 3, h, w) pict
 
 CHUNK = 8  # latents decoded at once
 NO_GUIDANCE = "Guidance was off: nothing was predicted without the prompt."
+NOISING = "Noise is added here, and nothing predicted."
 
 
 def lane(
@@ -107,7 +108,8 @@ def _draw(
     latents = [_DECODED[name](trace.steps[k]) for k in indices]
     rows = [x[picture] for x in latents if x is not None]
     drawn = iter(_decoded(rows, decode, size))
-    return [blank(size, NO_GUIDANCE) if x is None else next(drawn) for x in latents]
+    found = zip(indices, latents, strict=True)
+    return [blank(size, why_none(trace.steps[k])) if x is None else next(drawn) for k, x in found]
 
 
 @torch.no_grad()
@@ -124,11 +126,17 @@ def _heat_frames(
     """One scale for the whole run, so that steps can be compared: its largest value is brightest."""
     maps = [_HEAT[name](trace, k) for k in range(len(trace.steps))]
     largest = max((float(m[picture].nan_to_num(0, 0, 0).max()) for m in maps if m is not None), default=0.0)
-    found = [maps[k] for k in indices]
     return [
-        blank(size, NO_GUIDANCE) if m is None else enlarge(heat(m[picture] / max(largest, 1e-12)), size)
-        for m in found
+        blank(size, why_none(trace.steps[k]))
+        if (found := maps[k]) is None
+        else enlarge(heat(found[picture] / max(largest, 1e-12)), size)
+        for k in indices
     ]
+
+
+def why_none(step: Step) -> str:
+    """Why nothing was predicted without the prompt."""
+    return NOISING if step.x_asked is not None and step.x_asked is step.x_next else NO_GUIDANCE
 
 
 def _noisy(step: Step) -> Tensor:

@@ -42,6 +42,7 @@ def test_numbers_are_those_worked_out_by_hand():
     assert columns["x0_change"] == [0.0, 1.0]
     assert columns["relative_change"] == [0.0, 0.25]
     assert columns["guidance"] == [1.0, 6.0]
+    assert columns["guidance_norm"] == pytest.approx([8**0.5, 6 * 8**0.5])
     # (-1, 5) and (-2, 4); (-4, 2) and (2, 8)
     assert columns["cosine"] == pytest.approx([22 / (26 * 20) ** 0.5, 8 / (20 * 68) ** 0.5])
 
@@ -54,6 +55,21 @@ def test_without_guidance_nothing_pulls():
 def test_latents_have_unit_deviation_before_the_network():
     trace = make_trace(height=32, width=32, steps=1)
     assert curves(trace)["latent_std"][0] == pytest.approx(1, abs=0.03)
+
+
+def test_saturation_is_the_spread_of_x0_beside_that_of_the_end():
+    columns, trace = curves(make_trace(steps=3)), make_trace(steps=3)
+    end = trace.steps[-1].x_next.double().std(correction=0)
+    assert columns["saturation"] == pytest.approx([float(std / end) for std in columns["x0_std"]])
+    stopped = dataclasses.replace(trace, steps=trace.steps[:2])  # the last x0 is what its picture shows
+    assert curves(stopped)["saturation"][1] == pytest.approx(1)
+
+
+def test_noise_is_what_is_left_of_what_the_network_was_asked_about():
+    trace = known()
+    first = dataclasses.replace(trace.steps[0], x_asked=constant(7), sigma_asked=2.0)
+    columns = curves(dataclasses.replace(trace, steps=(first, trace.steps[1])))
+    assert columns["cosine"][0] == pytest.approx(1)  # (6, 6) and (5, 5)
 
 
 def test_one_picture_of_a_batch_has_curves_of_its_own():

@@ -17,6 +17,7 @@ from ldm.views.layout import (
     film_strip,
     gif,
     grid,
+    webp,
 )
 
 COLOURS = [(200, 0, 0), (0, 200, 0), (0, 0, 200), (200, 200, 0), (0, 200, 200), (200, 0, 200)]
@@ -61,11 +62,14 @@ def test_nothing_is_no_grid():
         film_strip([])
 
 
-def test_an_animation_rests_on_its_last_picture():
-    with Image.open(io.BytesIO(gif(tiles(3), 80))) as image:
+@pytest.mark.parametrize("animation", [gif, webp])
+def test_an_animation_rests_on_its_last_picture(animation):
+    with Image.open(io.BytesIO(animation(tiles(3), 80))) as image:
+        assert (image.n_frames, image.size) == (3, (32, 16))
         durations, colours = [], []
         for k in range(image.n_frames):
             image.seek(k)
+            image.load()
             durations.append(image.info["duration"])
             colours.append(image.convert("RGB").getpixel((5, 5)))
         assert image.info["loop"] == 0
@@ -73,9 +77,22 @@ def test_an_animation_rests_on_its_last_picture():
     assert np.abs(np.subtract(colours, COLOURS[:3])).max() <= 4
 
 
-def test_one_picture_is_an_animation_too():
-    with Image.open(io.BytesIO(gif(tiles(1)))) as image:
-        assert image.format == "GIF"
+@pytest.mark.parametrize("animation", [gif, webp])
+def test_one_picture_is_an_animation_too(animation):
+    with Image.open(io.BytesIO(animation(tiles(1)))) as image:
+        assert image.format == animation.__name__.upper()
+
+
+def test_a_sheet_can_have_a_colour_for_each_pixel():
+    stripes = np.zeros((16, 32, 3), np.uint8)
+    stripes[:, ::2], stripes[:, 1::2] = (220, 0, 0), (0, 0, 220)
+    picture = Image.fromarray(stripes)
+
+    def error(**asked):
+        with Image.open(io.BytesIO(atlas([[picture]], 95, **asked)[0])) as sheet:
+            return np.abs(np.asarray(sheet.convert("RGB"), int) - stripes).mean()
+
+    assert error(all_colours=True) < 8 < 40 < error()
 
 
 def cell(sheet, i, columns, rows):
