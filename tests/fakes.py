@@ -77,9 +77,12 @@ class Pace:
     def generate(self, model, settings, init_image=None, mask=None):
         self.models.append(model.name)
         self.pictures.append((init_image, mask))
-        skipped = 0 if init_image is None else first_step(settings)
-        steps = make_trace(steps=settings.steps - skipped, batch=settings.batch_size).steps
-        return self._steps(steps)
+        return self._steps(steps_for(settings, init_image))
+
+    def resume(self, model, trace, at, settings, init_image=None, mask=None):
+        self.models.append(model.name)
+        self.pictures.append((init_image, mask))
+        return self._steps(steps_for(settings, trace.init_image)[at:])
 
     def _steps(self, steps):
         for step in steps:
@@ -98,15 +101,37 @@ class Pace:
             yield step
 
 
+def steps_for(settings, init_image):
+    skipped = 0 if init_image is None else first_step(settings)
+    return make_trace(steps=settings.steps - skipped, batch=settings.batch_size).steps
+
+
 def check(model, settings):
     if settings.width % 32:
         raise SettingsError(f"width must be a multiple of 32 for {model.name}, got {settings.width}.")
 
 
-def finish(model, settings, steps, seconds, finished=True, init_image=None, mask=None):
-    images = make_trace(batch=settings.batch_size).images
+def finish(  # as `ldm.generation.finish`
+    model,
+    settings,
+    steps,
+    seconds,
+    finished=True,
+    parent=None,
+    *,
+    init_image=None,
+    mask=None,
+    sigmas=None,
+    decode=True,
+):
+    images = make_trace(batch=settings.batch_size).images if decode else ()
     of_run = (settings, model.name, "eps", TOKENS, (), tuple(steps), images, seconds, finished)
-    return Trace(*of_run, init_image=init_image, mask=mask)
+    levels = None if sigmas is None else tuple(sigmas.tolist())
+    return Trace(*of_run, parent=parent, init_image=init_image, mask=mask, sigmas=levels)
+
+
+def way_on(model, trace, at, settings):
+    return torch.linspace(14.6, 0.0, settings.steps + 1, dtype=torch.float64)
 
 
 def make_engine(monkeypatch, pace=None, draft=None, **options):
@@ -114,8 +139,14 @@ def make_engine(monkeypatch, pace=None, draft=None, **options):
     pace = pace or Pace()
     monkeypatch.setattr("ldm.engine.open_model", lambda *given: FakeModel())
     monkeypatch.setattr("ldm.engine.find_draft", lambda *given: draft)
-    monkeypatch.setattr("ldm.engine.device.generate", pace.generate)
-    monkeypatch.setattr("ldm.engine.device.check", check)
-    monkeypatch.setattr("ldm.engine.device.finish", finish)
-    monkeypatch.setattr("ldm.engine.finish", finish)
+    fakes = {
+        "generate": pace.generate,
+        "resume": pace.resume,
+        "check": check,
+        "check_fork": lambda *given: None,
+        "way_on": way_on,
+        "finish": finish,
+    }
+    for name, fake in fakes.items():
+        monkeypatch.setattr(f"ldm.engine.device.{name}", fake)
     return Engine(**options)

@@ -1,15 +1,19 @@
 """What draws and decodes.  The engine's worker calls it, so never two things are done at a time."""
 
 import time
-from collections.abc import Callable, Generator
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from typing import Any, Self, TypeVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ..generation import check, finish, generate
-from ..generation.start import Picture
+from ..generation import check, finish, generate, kept_picture, resume, way_on
+from ..generation.forks import check_fork
+from ..generation.start import Picture, steps_of
 from ..images import to_images
 from ..latent_diffusion import LatentDiffusion
 from ..settings import Settings
@@ -21,6 +25,85 @@ Decorator = Callable[[Any], Any]
 Drawing = Generator[Step | Trace, None, None]
 
 
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What is to be drawn: a run from its start, or the rest of one from the steps there are.
+
+    Attributes:
+        settings: of the steps to come.
+        picture: what it starts from or keeps a part of besides noise, at its size.
+        draft: by the draft of the model.
+        base: a run with the first steps; None starts anew.
+        at: how many of them.
+        anew: `picture` was given for the steps to come, and is not the one of `base`.
+        parent: (run id, step) of the run that it was taken from.
+        sigmas: the noise levels to walk down, where the settings alone do not tell them.
+        seconds: what the first steps took, where they are its own.
+    """
+
+    settings: Settings
+    picture: Picture | None = None
+    draft: bool = False
+    base: Trace | None = None
+    at: int = 0
+    anew: bool = False
+    parent: tuple[str, int] | None = None
+    sigmas: tuple[float, ...] | None = None
+    seconds: float = 0.0
+
+    @classmethod
+    def rest_of(cls, trace: Trace, draft: bool) -> Self:
+        """The steps that are left of a run that was paused."""
+        picture = None if trace.init_image is None else Picture(trace.init_image, trace.mask)
+        at, (parent, sigmas, seconds) = len(trace.steps), (trace.parent, trace.sigmas, trace.seconds)
+        return cls(trace.settings, picture, draft, trace, at, False, parent, sigmas, seconds)
+
+    @property
+    def first(self) -> tuple[Step, ...]:
+        """The steps there are."""
+        return () if self.base is None else self.base.steps[: self.at]
+
+    @property
+    def steps(self) -> int:
+        """How many steps the run has in the end."""
+        if self.sigmas is None:
+            return steps_of(self.settings, self.picture is not None)
+        return sum(
+            low <= high for high, low in pairwise(self.sigmas)
+        )  # a rise is no step, but the end of one
+
+    @property
+    def left(self) -> int:
+        """How many are to be made."""
+        return max(0, self.steps - self.at)
+
+    def drawn_by(self, model: LatentDiffusion) -> Iterator[Step]:
+        """The steps that are left."""
+        if self.base is None:
+            return generate(model, self.settings, **keywords(self.picture))
+        given = keywords(self.picture) if self.anew else {}
+        return resume(model, self.base, self.at, self.settings, **given)
+
+
+def bound(
+    model: LatentDiffusion,
+    asked: Asked,
+    steps: Sequence[Step],
+    seconds: float,
+    finished: bool,
+    decode: bool = True,
+) -> Trace:
+    """The trace of a run whose steps these are, the first ones included.
+
+    Args:
+        seconds: the time since it was taken up.
+        decode: False makes no pictures, and needs no device.
+    """
+    sigmas = None if asked.sigmas is None else torch.tensor(asked.sigmas, dtype=torch.float64)
+    told = {"sigmas": sigmas, "decode": decode, **keywords(asked.picture)}
+    return finish(model, asked.settings, steps, asked.seconds + seconds, finished, asked.parent, **told)
+
+
 class Device:
     """The model and its draft, and the two functions that touch the device.
 
@@ -29,13 +112,13 @@ class Device:
             nothing that is opened stays open, so the draft is opened at once.
 
     Attributes:
-        draw: draw(settings, picture, draft) yields the steps, then the trace.
+        draw: draw(asked) yields the steps that are left, then the trace.
         perform: perform(work, draft) gives work(model).
     """
 
     def __init__(self, model: LatentDiffusion, draft: Draft | None, on_device: Decorator | None) -> None:
         self._model, self._draft = model, draft
-        self.draw: Callable[[Settings, Picture | None, bool], Drawing]
+        self.draw: Callable[[Asked], Drawing]
         self.perform: Callable[[Callable[[LatentDiffusion], Any], bool], Any]
         if on_device is None:
             self.draw, self.perform = self._draw_on_device, self._perform_on_device
@@ -62,25 +145,66 @@ class Device:
         if draft:
             required(self._draft, self._model).check(settings)
 
+    def is_by_draft(self, model_name: str) -> bool:
+        """Whether what bears this name is the draft's and not the model's."""
+        return self._draft is not None and self._draft.name == model_name
+
+    def forked(
+        self,
+        base: Trace,
+        parent: tuple[str, int],
+        settings: Settings,
+        draft: bool,
+        init_image: Image.Image | None,
+        mask: Image.Image | None,
+    ) -> Asked:
+        """Another run from the first steps of `base`.
+
+        Args:
+            parent: the run it is of, and how many steps.
+            init_image, mask: as `resume` takes them.
+
+        Raises:
+            SettingsError: the run cannot be taken up there with these settings and pictures.
+        """
+        at = parent[1]
+        self.check(settings, draft)
+        model = self.model(draft)
+        check_fork(model, base, at, settings)
+        picture = kept_picture(base, settings, init_image, mask)
+        sigmas = tuple(way_on(model, base, at, settings).tolist())
+        anew = init_image is not None or mask is not None
+        return Asked(settings, picture, draft, base, at, anew, parent, sigmas)
+
+    def so_far(self, asked: Asked, steps: Sequence[Step], seconds: float) -> Trace:
+        """The trace of a run that is not over, without pictures; needs no device, so anybody may ask."""
+        return bound(self.model(asked.draft), asked, steps, seconds, finished=False, decode=False)
+
+    def decoded(self, asked: Asked, steps: Sequence[Step], seconds: float, finished: bool) -> Trace:
+        """The trace of a run that ends here, with its pictures."""
+        light = replace(asked, base=None)  # its steps are among `steps`, and all may have to travel
+        work = partial(bound, asked=light, steps=tuple(steps), seconds=seconds, finished=finished)
+        trace: Trace = self.perform(work, asked.draft)
+        return trace
+
     @torch.no_grad()
     def preview(self, latents: Tensor, draft: bool) -> tuple[tuple[Image.Image, ...], str]:
         """Small pictures of (B, C, H, W) latents by the quick decoder, and which one that is."""
         model = self.model(draft)
         return tuple(to_images(model.quick_decode(latents))), model.quick_decoder
 
-    def _draw_on_device(self, settings: Settings, picture: Picture | None, draft: bool) -> Drawing:
+    def _draw_on_device(self, asked: Asked) -> Drawing:
         """One generator for both, since ZeroGPU lends the device to a generator."""
-        model, given = self.model(draft), keywords(picture)
-        began, steps = time.perf_counter(), []
-        for step in generate(model, settings, **given):
+        model, began, steps = self.model(asked.draft), time.perf_counter(), [*asked.first]
+        for step in asked.drawn_by(model):
             steps.append(step)
             yield step
-        yield finish(model, settings, steps, time.perf_counter() - began, **given)
+        yield bound(model, asked, steps, time.perf_counter() - began, finished=True)
 
     def _perform_on_device(self, work: Callable[[LatentDiffusion], T], draft: bool) -> T:
         return work(self.model(draft))
 
 
 def keywords(picture: Picture | None) -> dict[str, Any]:
-    """What `generate` and `finish` are told of the picture that a run starts from."""
+    """What `generate`, `resume` and `finish` are told of the picture."""
     return {} if picture is None else {"init_image": picture.image, "mask": picture.mask}

@@ -1,73 +1,31 @@
-"""What the engine promises, shows and remembers: `Limits`, `Run` and, inside, `Job`."""
+"""What the engine shows and remembers of a piece of work: `Run` and, inside, `Job`."""
 
 import logging
 import secrets
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
 from PIL import Image
 
-from ..errors import LdmError, SettingsError
+from ..errors import LdmError
 from ..generation.start import steps_of
 from ..settings import Settings
-from ..trace import Trace
+from ..trace import Step, Trace
+from .device import Asked
+from .limits import LOCAL
+from .size import size_of, size_of_pictures
 
 log = logging.getLogger(__name__)
-LOCAL = "this computer"  # the visitor who sits at it
-Status = Literal["waiting", "running", "done", "stopped", "failed"]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one machine is willing to do for its visitors.
-
-    Attributes:
-        waiting: works in the queue, of everybody together.
-        per_owner: works of one visitor, waiting or running.
-        per_local: the same for this computer's own user.
-        followers: who may watch runs at the same time; each one holds a thread, asleep.
-        work: steps x pictures x pixels of one run.
-        keep_seconds: how long a finished run is kept after it was last asked for.
-        keep_bytes: tensors and pictures of all finished runs together; the oldest go first, the newest stays.
-    """
-
-    waiting: int = 16
-    per_owner: int = 3
-    per_local: int = 12
-    followers: int = 64
-    work: int = 1000 * 512 * 512
-    keep_seconds: float = 2 * 3600.0
-    keep_bytes: int = 2**30
-
-    def admit(self, job: "Job", queue: Collection["Job"], running: "Job | None") -> None:
-        """Refuse a work for which the queue has no room.
-
-        Raises:
-            LdmError: the queue is full, or the visitor has enough in it.
-        """
-        if len(queue) >= self.waiting:
-            raise LdmError(f"The queue is full: {len(queue)} runs are waiting. Try again in a minute.")
-        own = [j for j in (*queue, running) if j is not None and j.visitor == job.visitor]
-        if len(own) >= (self.per_local if job.visitor == LOCAL else self.per_owner):
-            raise LdmError(f"You have {len(own)} runs waiting or running. Let one end, or stop it.")
-
-    def check(self, settings: Settings) -> None:
-        """Refuse what would hold the device for too long.
-
-        Raises:
-            SettingsError: says how many steps times pictures are allowed at this size.
-        """
-        asked = settings.steps * settings.batch_size
-        allowed = self.work // (settings.width * settings.height)
-        if asked > allowed:
-            raise SettingsError(
-                f"steps times batch_size must be at most {allowed} at {settings.width} x {settings.height}, "
-                f"got {settings.steps} x {settings.batch_size} = {asked}."
-            )
+Status = Literal["waiting", "running", "paused", "done", "stopped", "failed"]
+Pictures = tuple[Image.Image, ...]
+Frames = tuple[tuple[int, Pictures], ...]
+OVER = ("done", "stopped", "failed")
+MOST_FRAMES, MOST_BYTES = 64, 64 * 2**20  # of one run's previews; of more, every other one is let go
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,14 +34,20 @@ class Run:
 
     Attributes:
         ahead: works that come before it while it waits.
-        step: denoising steps made so far, of `steps`.
+        step: denoising steps made so far, of `steps`; of a fork its parent's first ones too.
         preview: the newest predicted x0, one small picture each; empty before the first step.
-        seconds: since it began to run.
+        seconds: that it has run so far, pauses left out.
         seconds_left: measured on its own steps; None until two are made.
-        trace: what came out; None until the run is over.
+        trace: what came out, of a paused run its steps so far; None before.  In `Engine.runs` the trace of a
+            run that lies on the disk has its pictures and no steps; `Engine.trace` brings it back.
         decoder: what `preview` was decoded with, in words.
         draft: drawn by the draft in place of the model.
         from_picture: started from a picture, so that it skips the first steps, or all of them.
+        parent: the run whose first steps it has, and how many of them.
+        name, group: for people, and for what belongs together; empty where none was given.
+        frames: the previews so far: (number of the step, counted from 1; its pictures).  Where there are many
+            every other one is let go; a run that is over has none, for its trace has every step.
+        planned: steps there are to make, where the settings alone do not tell.
     """
 
     id: str
@@ -91,23 +55,33 @@ class Run:
     status: Status = "waiting"
     ahead: int = 0
     step: int = 0
-    preview: tuple[Image.Image, ...] = ()
+    preview: Pictures = ()
     seconds: float = 0.0
     seconds_left: float | None = None
     trace: Trace | None = None
     decoder: str = ""
     draft: bool = False
     from_picture: bool = False
+    parent: tuple[str, int] | None = None
+    name: str = ""
+    group: str = ""
+    frames: Frames = ()
+    planned: int | None = None
 
     @property
     def steps(self) -> int:
         """How many denoising steps there are to make."""
-        return steps_of(self.settings, self.from_picture)
+        return steps_of(self.settings, self.from_picture) if self.planned is None else self.planned
 
     @property
     def over(self) -> bool:
         """Nothing will change any more."""
-        return self.status in ("done", "stopped", "failed")
+        return self.status in OVER
+
+    @property
+    def resting(self) -> bool:
+        """Nothing changes until somebody asks for it: over, or paused."""
+        return self.over or self.status == "paused"
 
 
 @dataclass(eq=False)
@@ -116,13 +90,26 @@ class Job:
 
     Attributes:
         owner: whose sheet lists it.
+        asked: what is to be drawn when its turn comes; None for any other work, and where the trace says it.
+        work: what is done when its turn comes.
         visitor: who is limited in what waits.
         settings: of a run; None for any other work.
         draft: done with the draft in place of the model.
-        from_picture: as in `Run`.
+        from_picture, parent, name, group, frames: as in `Run`.
+        steps: denoising steps there are to make.
+        made: those that are made, while it waits or runs.
+        until: the number of steps after which to pause.
+        pausing, stopping: asked for, and done after the step it is in.
+        gone: its owner deleted it, so nothing need come of it.
         context: carries the visitor's identity to ZeroGPU.
+        result: what came of it; of a run on the disk the trace without its steps.
         version: counts what followers should see.
-        first_step: when the first step was made; the pace is measured from there.
+        created, began, first_at, ended, used: when it was asked for, its turn began, the first step of that
+            turn was made, it came to rest, somebody last asked for it.
+        first: the number of the first step of this turn; the pace is measured from there.
+        spent: seconds of the turns before.
+        size: bytes in memory while it rests.
+        file, file_bytes: where its trace lies on the disk too; spilled: and nowhere else.
     """
 
     owner: str
@@ -130,52 +117,102 @@ class Job:
     work: Callable[[Self], Any]
     visitor: str = LOCAL
     draft: bool = False
+    asked: Asked | None = None
     from_picture: bool = False
+    steps: int = 0
+    parent: tuple[str, int] | None = None
+    name: str = ""
+    group: str = ""
+    frames: Frames = ()
+    made: list[Step] = field(default_factory=list)
+    until: int | None = None
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     context: Context = field(default_factory=copy_context)
     status: Status = "waiting"
     step: int = 0
-    preview: tuple[Image.Image, ...] = ()
+    preview: Pictures = ()
     decoder: str = ""
     result: Any = None
     error: LdmError | None = None
+    pausing: bool = False
     stopping: bool = False
+    gone: bool = False
     version: int = 0
-    asked: float = field(default_factory=time.monotonic)
+    created: float = field(default_factory=time.monotonic)
     began: float = 0.0
-    first_step: float = 0.0
+    first_at: float = 0.0
     ended: float = 0.0
     used: float = field(default_factory=time.monotonic)
+    first: int = 0
+    spent: float = 0.0
     size: int = 0
-
-    @property
-    def steps(self) -> int:
-        """How many denoising steps there are to make; none for any other work."""
-        return 0 if self.settings is None else steps_of(self.settings, self.from_picture)
+    file: Path | None = None
+    file_bytes: int = 0
+    spilled: bool = False
 
     @property
     def over(self) -> bool:
         """Nothing will change any more."""
-        return self.status in ("done", "stopped", "failed")
+        return self.status in OVER
+
+    @property
+    def resting(self) -> bool:
+        """It is over or paused."""
+        return self.over or self.status == "paused"
+
+    def begin(self) -> None:
+        """Its turn has come."""
+        self.status, self.began, self.first_at, self.ended = "running", time.monotonic(), 0.0, 0.0
+
+    def add(self, step: Step) -> None:
+        """A step was made."""
+        self.made.append(step)
+        self.step = len(self.made)
+        if not self.first_at:
+            self.first_at, self.first = time.monotonic(), self.step
+
+    def show(self, pictures: Pictures, decoder: str) -> None:
+        """What the last step predicts is there to be seen."""
+        self.preview, self.decoder = pictures, decoder
+        self.frames = (*self.frames, (self.step, pictures))
+        size = sum(size_of_pictures(*frame) for _, frame in self.frames)
+        if len(self.frames) > MOST_FRAMES or size > MOST_BYTES:
+            self.frames = (*self.frames[:-1:2], self.frames[-1])
 
     def do(self) -> Status:
         """Do the work and keep what comes of it, or what went wrong; gives how it ended."""
         try:
-            self.result = self.context.run(self.work, self)
+            result = self.context.run(self.work, self)
         except LdmError as error:
             self.error = error
         except Exception as error:  # whatever it is, the page must hear of it and the worker go on
             log.exception("work failed")
             self.error = as_sentence(error)
+        else:
+            if self.status != "running":  # paused, and perhaps in the queue again already
+                return self.status
+            self.result = result
         if self.error is not None:
             return "failed"
-        return "stopped" if isinstance(self.result, Trace) and not self.result.finished else "done"
+        stopped = self.stopping if self.result is None else not getattr(self.result, "finished", True)
+        return "stopped" if stopped and self.settings is not None else "done"
 
-    def end(self, status: Status) -> None:
-        """Note the time, and let go of the pictures and of the visitor's request."""
-        self.status, self.ended, self.used = status, time.monotonic(), time.monotonic()
-        self.began = self.began or self.ended
-        self.work, self.context, self.preview = nothing, Context(), ()
+    def rest(self, status: Status) -> None:
+        """Note the time, let go of the visitor's request, and of what the result says."""
+        now = time.monotonic()
+        self.status, self.ended, self.used = status, now, now
+        self.spent += now - self.began if self.began else 0.0
+        self.began, self.made, self.context, self.pausing, self.until = 0.0, [], Context(), False, None
+        if status != "paused":
+            self.work, self.preview, self.frames, self.asked = nothing, (), (), None
+        elif isinstance(self.result, Trace):
+            self.asked = None
+        self.weigh()
+
+    def weigh(self) -> None:
+        """Count the bytes that it holds while it rests."""
+        held = self.asked.base if self.asked is not None and self.result is None else self.result
+        self.size = size_of(held) + size_of_pictures(*(p for _, pictures in self.frames for p in pictures))
 
     def snapshot(self, ahead: int, decode_seconds: float) -> Run:
         """The run as it stands.
@@ -187,13 +224,28 @@ class Job:
             raise TypeError("only a run can be shown")
         now = time.monotonic()
         left = None
-        if self.status == "running" and self.step > 1:
-            pace = (now - self.first_step) / (self.step - 1)
+        if self.status == "running" and self.step > self.first > 0:
+            pace = (now - self.first_at) / (self.step - self.first)
             left = pace * (self.steps - self.step) + decode_seconds * self.settings.batch_size
-        seconds = (self.ended or now) - self.began if self.began else 0.0
-        trace = self.result if isinstance(self.result, Trace) else None
-        shown = (self.preview, seconds, left, trace, self.decoder, self.draft, self.from_picture)
-        return Run(self.id, self.settings, self.status, ahead, self.step, *shown)
+        return Run(
+            self.id,
+            self.settings,
+            self.status,
+            ahead,
+            self.step,
+            self.preview,
+            seconds=self.spent + (now - self.began if self.began else 0.0),
+            seconds_left=left,
+            trace=self.result if isinstance(self.result, Trace) else None,
+            decoder=self.decoder,
+            draft=self.draft,
+            from_picture=self.from_picture,
+            parent=self.parent,
+            name=self.name,
+            group=self.group,
+            frames=self.frames,
+            planned=self.steps,
+        )
 
 
 def nothing(_: Job) -> None:

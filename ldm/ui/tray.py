@@ -13,6 +13,7 @@ from .parts import part
 from .scrubber import NO_STEPS
 
 SHEET = 24  # runs on the contact sheet
+SEEDS = "seeds"  # group of the runs that look ahead, to be chosen from
 
 
 def build_tray() -> gr.HTML:
@@ -28,10 +29,10 @@ def build_sheet() -> gr.HTML:
 def tray_value(run: Run) -> dict[str, Any]:
     """What the tray shows of a run at this moment."""
     settings = run.settings
-    pictures = _finished(run) if run.trace is not None else _previews(run)
+    pictures = _finished(run) if _decoded(run) else _previews(run)
     return {
         "state": run.status,
-        "over": run.over,
+        "over": run.resting,
         "line": status_line(run),
         "note": _note(run),
         "fraction": 1.0 if run.over else run.step / max(1, run.steps),
@@ -56,6 +57,9 @@ def status_line(run: Run) -> str:
         return NO_STEPS
     if run.status == "done":
         return f"{seeds.capitalize()}. {_steps(run.step)} in {run.seconds:.2f} s."
+    if run.status == "paused":
+        after = f"after step {run.step} of {run.steps}" if run.step else "before its first step"
+        return f"Paused {after}. {seeds.capitalize()}."
     if run.status == "stopped":
         return f"Stopped after step {run.step} of {run.steps}. {seeds.capitalize()}."
     return "This run failed."
@@ -72,17 +76,31 @@ def _seeds(settings: Settings) -> str:
 
 def sheet_value(runs: list[Run]) -> list[dict[str, Any]]:
     """The newest runs that came to something or still may, newest first."""
-    shown = [run for run in runs if not run.over or (run.trace is not None and run.trace.images)]
+    shown = [run for run in listed(runs) if not run.over or (run.trace is not None and run.trace.images)]
     return [_tile(run) for run in shown[:SHEET]]
+
+
+def listed(runs: list[Run], *also: str | None) -> list[Run]:
+    """Runs without those that only look ahead, and were not gone on with to their end.
+
+    Args:
+        also: ids of runs that are listed whatever they are.
+    """
+    return [run for run in runs if run.group != SEEDS or run.over or run.id in also]
 
 
 def _tile(run: Run) -> dict[str, Any]:
     settings = run.settings
     seed, count = files.seed_of(settings, 0), settings.batch_size
     tile = {"run": run.id, "prompt": settings.prompt, "seed": seed, "count": count}
-    if run.trace is not None:
+    if _decoded(run) and run.trace is not None:
         return {**tile, "file": files.served(files.pictures(run.id, run.trace)[0])}
     return {**tile, "src": files.data_url(run.preview[0]) if run.preview else ""}
+
+
+def _decoded(run: Run) -> bool:
+    """Whether there is more to show than previews: a paused run has steps, and no pictures yet."""
+    return run.trace is not None and bool(run.trace.images)
 
 
 def _previews(run: Run) -> list[dict[str, Any]]:
@@ -104,7 +122,7 @@ def _finished(run: Run) -> list[dict[str, Any]]:
 
 
 def _note(run: Run) -> str:
-    if run.trace is not None:
+    if run.over and run.trace is not None:
         return f"Decoded by {FULL_DECODER}" if run.trace.images else ""
     return f"Predicted x0, decoded by {run.decoder}" if run.preview else ""
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from ..settings import Settings
+from ..engine.device import Asked
 
 SECONDS = 60  # longest grant that is asked for
 
@@ -32,9 +32,9 @@ def on_device() -> Callable[[Any], Any]:
 
 
 def _seconds(*arguments: object) -> int:
-    """What to ask for, from the engine's arguments: a run's grows with its work, anything else is short."""
-    if arguments and isinstance(arguments[0], Settings):
-        settings = arguments[0]
-        work = settings.steps * settings.batch_size * settings.width * settings.height
+    """What to ask for, from the engine's arguments: for a run by the steps left, for anything else little."""
+    if arguments and isinstance(arguments[0], Asked):
+        settings = arguments[0].settings
+        work = arguments[0].left * settings.batch_size * settings.width * settings.height
         return int(min(SECONDS, 10 + work / 4e6))
     return 20

@@ -35,6 +35,8 @@ def own_folder(monkeypatch, tmp_path):
         (Run("id", S, "done", step=20, seconds=0.456), "Seed 7. 20 steps in 0.46 s."),
         (Run("id", S, "done", step=1, seconds=0.456), "Seed 7. 1 step in 0.46 s."),
         (Run("id", S, "stopped", step=4), "Stopped after step 4 of 20. Seed 7."),
+        (Run("id", S, "paused", step=3), "Paused after step 3 of 20. Seed 7."),
+        (Run("id", S, "paused"), "Paused before its first step. Seed 7."),
         (Run("id", S, "failed"), "This run failed."),
         (Run("id", WEAK, "running", step=5, from_picture=True), "Step 5 of 10. Seed 7."),
         (Run("id", WEAK, "stopped", step=4, from_picture=True), "Stopped after step 4 of 10. Seed 7."),
@@ -95,6 +97,17 @@ def test_a_run_without_steps_shows_its_picture():
 def test_a_run_stopped_while_it_waited_shows_nothing():
     value = tray_value(Run("id", S, "stopped"))
     assert (value["pictures"], value["over"]) == ([], True)  # the tray drops the pictures of the run before
+
+
+def test_a_paused_run_shows_its_last_preview_and_has_a_tile():
+    image = Image.new("RGB", (64, 64), "red")
+    trace = dataclasses.replace(make_trace(finished=False), images=())
+    run = Run("id", S, "paused", step=4, preview=(image,), trace=trace, decoder="the linear map")
+    value = tray_value(run)
+    assert (value["state"], value["over"], value["fraction"]) == ("paused", True, 0.2)
+    assert value["pictures"][0]["src"].startswith("data:image/jpeg;base64,")
+    assert value["note"] == "Predicted x0, decoded by the linear map"
+    assert sheet_value([run])[0]["src"] == value["pictures"][0]["src"]
 
 
 def test_the_sheet_shows_the_newest_runs_that_came_to_something():

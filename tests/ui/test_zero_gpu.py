@@ -4,8 +4,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from ldm.engine.device import Asked
 from ldm.settings import Settings
 from ldm.ui import zero_gpu
+
+from ..traces import make_trace
+
+LONG = Settings("a dog", steps=1000, width=512, height=512)
 
 
 def test_it_is_wanted_only_on_a_zero_gpu_space(monkeypatch):
@@ -19,10 +24,14 @@ def test_it_is_wanted_only_on_a_zero_gpu_space(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("settings", "seconds"),
-    [(Settings("a dog"), 10), (Settings("a dog", steps=1000, width=512, height=512), 60)],
+    ("run", "seconds"),
+    [
+        (Asked(Settings("a dog")), 10),
+        (Asked(LONG), 60),
+        (Asked(LONG, base=make_trace(), at=880), 17),  # what was made already is not asked for again
+    ],
 )
-def test_what_is_asked_for_grows_with_the_work(monkeypatch, settings, seconds):
+def test_what_is_asked_for_grows_with_the_work(monkeypatch, run, seconds):
     asked = {}
 
     def gpu(duration):
@@ -33,6 +42,6 @@ def test_what_is_asked_for_grows_with_the_work(monkeypatch, settings, seconds):
         return decorate
 
     monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU=gpu))
-    draw = zero_gpu.on_device()(lambda settings, picture, draft: None)
-    assert asked[draw](settings, None, False) == seconds
+    draw = zero_gpu.on_device()(lambda run: None)
+    assert asked[draw](run) == seconds
     assert asked[draw](partial(print)) == 20

@@ -45,7 +45,7 @@ const show = () => {
   $('.bar').setAttribute('aria-valuenow', run ? Math.round(run.fraction * 100) : 0);
   $('.bar i').style.transform = `scaleX(${run ? run.fraction : 0})`;
   if (!run) { grid.replaceChildren(); return; }
-  if (['done', 'stopped', 'failed'].includes(run.state) && $('.said').textContent !== run.line) $('.said').textContent = run.line;
+  if (['done', 'stopped', 'paused', 'failed'].includes(run.state) && $('.said').textContent !== run.line) $('.said').textContent = run.line;
   const columns = run.count > 1 ? Math.ceil(Math.sqrt(run.count)) : 1;
   grid.toggleAttribute('data-many', run.count > 1);
   grid.style.setProperty('--columns', columns);

@@ -1,7 +1,7 @@
 """Prompt to image: write, watch the picture come up, stop, keep, look back."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gradio as gr
@@ -14,9 +14,10 @@ from .. import controls, files, pictures, words
 from ..controls import Controls
 from ..draft import Switch, box_for, switch_for
 from ..events import PRIVATE, owner_of, session, shows_errors, visitor
+from ..links import kept, linked
 from ..parts import part
 from ..shared import App
-from ..tray import build_sheet, build_tray, sheet_value, tray_value
+from ..tray import build_sheet, build_tray, listed, sheet_value, tray_value
 
 TITLE = "Prompt to image"
 ID = "prompt"
@@ -70,17 +71,19 @@ class Page:
     def show(self, run: Run, owner: str) -> Updates:
         """A run as it stands."""
         there = run.trace is not None
+        made = run.trace is not None and bool(run.trace.images)  # not yet, of one that is paused
         return {
             self.tray: tray_value(run),
             self.app.run: run.id,
             self.sheet: sheet_value(self.app.engine.runs(owner)),
-            self.go: gr.update(interactive=run.over),
-            self.stop: gr.update(interactive=not run.over),
-            **{b: gr.update(interactive=there) for b in (self.see, self.reuse, self.start_from)},
+            self.go: gr.update(interactive=run.resting),
+            self.stop: gr.update(interactive=not run.resting),
+            **{b: gr.update(interactive=there) for b in (self.see, self.reuse)},
+            self.start_from: gr.update(interactive=made),
         }
 
     def follow(self, run_id: str, owner: str) -> Iterator[Updates]:
-        """A run until it is over; the buttons come back whatever happens."""
+        """A run until it rests; the buttons come back whatever happens."""
         page, mine = session(), object()
         self.newest[page] = mine
         try:
@@ -88,7 +91,10 @@ class Page:
                 if self.newest.get(page) is not mine:
                     return
                 # between the first snapshot and the last one only the tray changes
-                yield self.show(run, owner) if i == 0 or run.over else {self.tray: tray_value(run)}
+                shown = self.show(run, owner) if i == 0 or run.resting else {self.tray: tray_value(run)}
+                if i > 0:
+                    shown.pop(self.app.run, None)  # another tab may look at another one by now
+                yield shown
         except Exception:
             yield {self.go: gr.update(interactive=True), self.stop: gr.update(interactive=False)}
             raise
@@ -109,12 +115,23 @@ class Page:
         yield from self.follow(run_id, owner)
 
     def welcome(self, token: object) -> Iterator[Updates]:
-        """A refreshed page finds its run again: one in progress goes on, else the last one is shown."""
-        owner = owner_of(token)
-        runs = self.app.engine.runs(owner)
+        """A refreshed page finds its run again: one in progress goes on, else the last one is shown.
+
+        A run that the address names comes first, whoever's it is.
+        """
+        owner, named = owner_of(token), linked()
+        runs = listed(self.app.engine.runs(owner))
         yield {self.app.owner: owner, self.sheet: sheet_value(runs)}
-        if runs:
+        if named is not None and kept(self.app.engine, named):
+            yield from self.follow(named, owner)
+        elif runs:
             yield from self.follow(runs[0].id, owner)
+
+    def back(self, run_id: str | None, token: object) -> Iterator[Updates]:
+        """The tab is opened: the run that another tab looked at comes into the tray."""
+        yield {self.tray: gr.skip()}  # an event that says nothing would empty all that it may change
+        if run_id is not None and kept(self.app.engine, run_id):
+            yield from self.follow(run_id, owner_of(token))
 
     def pick(self, token: object, event: gr.EventData) -> Iterator[Updates]:
         """Show a run of the contact sheet."""
@@ -166,10 +183,10 @@ class Page:
         return words.put(str(prompt or ""), str(event.text)[:MAX_PROMPT], config, str(event.kind))
 
 
-def build(app: App) -> None:
+def build(app: App) -> App:
     """Lay out the tab and wire it."""
     model = app.engine.model
-    with gr.Tab(TITLE, id=ID), gr.Row(elem_id="darkroom"):
+    with gr.Tab(TITLE, id=ID) as tab, gr.Row(elem_id="darkroom"):
         with gr.Column(elem_id="words"):
             prompts = controls.prompts(model)
             with gr.Row(elem_classes="ld-go"):
@@ -194,10 +211,11 @@ def build(app: App) -> None:
                 elem_id="settings-png",
                 elem_classes="ld-drop",
             )
-    wire(Page(app, asks, switch, go, stop, chips, tray, see, reuse, start_from, sheet, dropped))
+    wire(Page(app, asks, switch, go, stop, chips, tray, see, reuse, start_from, sheet, dropped), tab)
+    return replace(app, asks=asks, switch=switch)
 
 
-def wire(page: Page) -> None:
+def wire(page: Page, tab: gr.Tab) -> None:
     """Which event calls what."""
     app, asks, prompt = page.app, page.asks, page.asks.of["prompt"]
     inputs = {app.owner, *page.asked}
@@ -206,6 +224,7 @@ def wire(page: Page) -> None:
     runs = [
         gr.on(asking, shows_errors(page.draw), inputs, page.outputs, trigger_mode="once", **PRIVATE),
         app.page.load(shows_errors(page.welcome), app.owner, page.outputs, **PRIVATE),
+        tab.select(shows_errors(page.back), [app.run, app.owner], page.outputs, **PRIVATE),
     ]
     page.stop.click(shows_errors(app.engine.stop), app.run, None, **PRIVATE)
     # the run goes on, only this page looks elsewhere; its tile leads back to it
