@@ -1,6 +1,7 @@
 """The command line.
 
-    python -m ldm generate | grid | schedule | roundtrip | inspect | convert | train | evaluate
+    python -m ldm generate | grid | invert | page | animate | schedule | roundtrip | inspect | convert | train
+    python -m ldm evaluate
 
 The same names as in the app.  Mistakes of the user end with one sentence and exit code 2.
 """
@@ -9,7 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from .commands import Function, drawing, files, schedule, training
+from .commands import Function, drawing, files, schedule, showing, training
 from .errors import LdmError
 
 
@@ -39,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(run=function)
         return made
 
-    for module in (drawing, schedule, files, training):
+    for module in (drawing, showing, schedule, files, training):
         module.add(command)
     return parser
 

@@ -47,6 +47,7 @@ MAY_IMPORT = {
     "evaluation": MODEL | DRAWING | {"training"},
     "engine": MODEL | DRAWING | {"roundtrip"},
     "player": CORE | DRAWING,
+    "export": {"player", "errors", "trace", "run_file", "views"},
 }
 ONLY_IN = {"gradio": ("ui/",), "pandas": ("ui/",), "transformers": ("models/text.py",), "spaces": ("ui/",)}
 

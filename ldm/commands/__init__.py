@@ -1,4 +1,4 @@
-"""The commands of `python -m ldm`, by what they are about: drawing, schedule, files, training.
+"""The commands of `python -m ldm`, by what they are about: drawing, showing, schedule, files, training.
 
 Each module has `add(command)`, which registers its commands.  Heavy imports are inside the functions, so that
 `--help` is quick.  These files print, and no others of the library.

@@ -8,24 +8,29 @@ function in `parts/`, a line in PARTS, and its script in `assets/`, a line in SC
 """
 
 from .assets import SCRIPTS, script, style, template
+from .linear import linear_map
 from .pack import (
     DEFAULT_LANES,
+    PIXELS,
     Look,
     Put,
     facts,
     fitted,
     frames,
     lanes_pack,
+    latent_size,
     pack,
     run_pack,
     seed_of,
     x0_frames,
 )
-from .parts import PARTS, Context, parts_pack
+from .page import page
+from .parts import PARTS, Context, noising_parts, parts_pack
 
 __all__ = [
     "DEFAULT_LANES",
     "PARTS",
+    "PIXELS",
     "SCRIPTS",
     "Context",
     "Look",
@@ -34,7 +39,11 @@ __all__ = [
     "fitted",
     "frames",
     "lanes_pack",
+    "latent_size",
+    "linear_map",
+    "noising_parts",
     "pack",
+    "page",
     "parts_pack",
     "run_pack",
     "script",

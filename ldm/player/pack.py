@@ -1,6 +1,5 @@
 """A run as the page gets it: lanes as sheets of pictures, numbers as lists."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,9 +17,20 @@ Put = Callable[[str, bytes], dict[str, Any]]
 
 DEFAULT_LANES = ("x_t", "x0", "eps")
 PIXELS = ("eps", "guidance", "change")  # drawn latent by latent, so they are sent at the latents' size
+SHORT = {  # on buttons
+    "x_t": "Noisy x_t",
+    "x0": "x0",
+    "eps": "Noise",
+    "x0_cond": "With the prompt",
+    "x0_uncond": "Without",
+    "guidance": "Pull of the prompt",
+    "change": "Change",
+}
 PER_STEP = ("x_t", "x0", "eps", "x0_cond", "x0_uncond")  # drawn from one step alone
 PIECE = 32
-QUALITY = 82
+QUALITY = {"x_t": 70}  # of noise, in which nobody sees it; QUALITIES of the others
+QUALITIES = 82
+ALL_COLOURS = ("x0",)  # what is enlarged, subtracted and made brighter in the browser
 
 
 @dataclass(frozen=True)
@@ -39,10 +49,15 @@ class Look:
 
 
 def pack(
-    trace: Trace, decode: Decode, look: Look, put: Put, names: Sequence[str] = tuple(LANES)
+    trace: Trace,
+    decode: Decode,
+    look: Look,
+    put: Put,
+    names: Sequence[str] = tuple(LANES),
+    x0: Sequence[Image.Image] | None = None,
 ) -> dict[str, Any]:
     """A run without its parts: `run_pack` with `lanes_pack` of the lanes named."""
-    return {**run_pack(trace, look), "lanes": lanes_pack(trace, names, decode, look, put)}
+    return {**run_pack(trace, look), "lanes": lanes_pack(trace, names, decode, look, put, x0)}
 
 
 def run_pack(trace: Trace, look: Look) -> dict[str, Any]:
@@ -74,31 +89,53 @@ def run_pack(trace: Trace, look: Look) -> dict[str, Any]:
 
 
 def lanes_pack(
-    trace: Trace, names: Sequence[str], decode: Decode, look: Look, put: Put
+    trace: Trace,
+    names: Sequence[str],
+    decode: Decode,
+    look: Look,
+    put: Put,
+    x0: Sequence[Image.Image] | None = None,
 ) -> list[dict[str, Any]]:
     """Lanes, each on a sheet of its own, so that the page fetches what it shows.
 
     Args:
         names: keys of LANES.
         decode: latents to pictures; `look.decoder` says in words what it is.
+        x0: what `x0_frames` gave, where that is there already: decoding takes most of the time.
 
     Returns:
-        name, title, how (it was drawn), sheet (a file), columns, rows, pixels (whether a cell is as small as
-        the latents, to be enlarged in blocks).
+        name, title, short (for a button), how (it was drawn), sheet (a file), columns, rows, pixels (whether
+        a cell is as small as the latents, to be enlarged in blocks).
     """
-    return [_lane_pack(trace, name, decode, look, put) for name in names]
+    packs = []
+    for name in names:
+        drawn = x0 if x0 is not None and _is_x0(trace, name) else _drawn(trace, name, decode, look)
+        packs.append(_lane_pack(name, drawn, look, put))
+    return packs
 
 
-def _lane_pack(trace: Trace, name: str, decode: Decode, look: Look, put: Put) -> dict[str, Any]:
+def _is_x0(trace: Trace, name: str) -> bool:
+    """Whether a lane shows the same latents as the lane x0."""
+    if name == "x0_cond":
+        return all(step.prediction.x0_cond is step.prediction.x0 for step in trace.steps)
+    return name == "x0"
+
+
+def _drawn(trace: Trace, name: str, decode: Decode, look: Look) -> list[Image.Image]:
+    size = latent_size(trace) if name in PIXELS else fitted(trace, SHEET_AREA / len(trace.steps))
+    return frames(trace, name, decode, size, look.picture)
+
+
+def _lane_pack(name: str, drawn: Sequence[Image.Image], look: Look, put: Put) -> dict[str, Any]:
     pixels = name in PIXELS
-    size = latent_size(trace) if pixels else fitted(trace, SHEET_AREA / len(trace.steps))
-    sheet, columns, rows = atlas([frames(trace, name, decode, size, look.picture)], QUALITY, lossless=pixels)
-    digest = hashlib.sha256(sheet).hexdigest()[:16]
+    quality = QUALITY.get(name, QUALITIES)
+    sheet, columns, rows = atlas([drawn], quality, lossless=pixels, all_colours=name in ALL_COLOURS)
     return {
         "name": name,
         "title": LANES[name][0],
+        "short": SHORT[name],
         "how": how_drawn(name, look.decoder),
-        "sheet": put(f"{name}-{digest}.{'png' if pixels else 'jpg'}", sheet),
+        "sheet": put(f"{name}.{'png' if pixels else 'jpg'}", sheet),
         "columns": columns,
         "rows": rows,
         "pixels": pixels,
@@ -107,8 +144,7 @@ def _lane_pack(trace: Trace, name: str, decode: Decode, look: Look, put: Put) ->
 
 def x0_frames(trace: Trace, decode: Decode, look: Look) -> tuple[Image.Image, ...]:
     """The predicted pictures as the lane x0 shows them."""
-    size = fitted(trace, SHEET_AREA / len(trace.steps))
-    return tuple(frames(trace, "x0", decode, size, look.picture))
+    return tuple(_drawn(trace, "x0", decode, look))
 
 
 def frames(

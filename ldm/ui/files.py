@@ -5,6 +5,7 @@ import hashlib
 import io
 import re
 import secrets
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,14 @@ def seed_of(settings: Settings, i: int) -> str:
     """The seed of picture i for people: "7", or "7 + 12" where it is turned to the noise of seed 12."""
     alone = settings.of_picture(i)
     return f"{alone.seed} + {alone.variation_seed}" if alone.variation_strength > 0 else str(alone.seed)
+
+
+def handed_out(trace: Trace) -> Trace:
+    """The run as it may leave the house: the id of the run it was taken up from is a key to that one."""
+    if trace.parent is None:
+        return trace
+    run_id, at = trace.parent
+    return replace(trace, parent=(hashlib.sha256(run_id.encode()).hexdigest()[:16], at))
 
 
 def save_png(image: Image.Image, path: Path) -> None:

@@ -4,7 +4,8 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import gradio as gr
 
 from .. import player
 from ..engine import Engine
+from ..generation import forward
 from ..latent_diffusion import FULL_DECODER, LatentDiffusion
 from ..player import Context, Look
 from ..trace import Trace
 from ..views.predictions import LANES, Decode
 from ..writing import write_file
 from . import files
+from .events import visitor
 
 NO_STEPS = "No steps at strength 0: the picture went through the autoencoder and back."
 KEPT = 24  # packs; each is some kilobytes, its files lie on the disk
@@ -31,17 +34,20 @@ class Shown:
     Attributes:
         steps: how many there are; a paused run gets more.
         exact: decoded by the autoencoder.
+        forward: with the noising before it, of a run that started from a picture.
     """
 
     run_id: str
     steps: int
     picture: int = 0
     exact: bool = False
+    forward: bool = False
 
     @property
     def key(self) -> str:
         """Tells the page whether it is the same; does not give the run's id away."""
-        return hashlib.sha256(f"{self.run_id} {self.picture} {self.exact}".encode()).hexdigest()[:24]
+        what = f"{self.run_id} {self.picture} {self.exact}" + (" forward" if self.forward else "")
+        return hashlib.sha256(what.encode()).hexdigest()[:24]
 
 
 def build_player() -> gr.HTML:
@@ -66,7 +72,7 @@ class Packs:
     def __init__(self, engine: Engine, decoder: Callable[[], Decode]) -> None:
         self._engine = engine
         self._decoder = decoder
-        self._made: OrderedDict[Shown, Pack] = OrderedDict()
+        self._made: OrderedDict[Shown, tuple[Pack, tuple[Path, ...]]] = OrderedDict()  # and its files
         self._lock = threading.Lock()
 
     def show(self, shown: Shown, trace: Trace, first: Sequence[str] = player.DEFAULT_LANES) -> Iterator[Pack]:
@@ -77,8 +83,9 @@ class Packs:
             first: names of the lanes that are to be there first.
         """
         with self._lock:
-            found = self._made.get(shown)
-        if found is not None and _there(found):
+            found, written = self._made.get(shown, (None, ()))
+        # gradio sweeps its files after some hours
+        if found is not None and all(path.exists() for path in written):
             yield found
             return
         if not trace.steps:
@@ -92,29 +99,47 @@ class Packs:
         words = model.quick_decoder
         if shown.exact:
             decode, words = self._decoder(), FULL_DECODER
-        look, put = Look(shown.picture, tuple(first), words), _put(shown.run_id)
-        made = {**_named(shown, trace), **player.run_pack(trace, look)}
-        lanes = {lane["name"]: lane for lane in player.lanes_pack(trace, first, decode, look, put)}
+        steps = len(trace.steps)
+        if shown.forward:
+            trace = self._with_noising(trace)
+        written: list[Path] = []
+        look, put = Look(shown.picture, tuple(first), words), putter(shown.run_id, written)
+        made = {**_named(shown, trace), **player.run_pack(trace, look), "before": len(trace.steps) - steps}
+        x0 = player.x0_frames(trace, decode, look)
+        lanes = {lane["name"]: lane for lane in player.lanes_pack(trace, first, decode, look, put, x0)}
         yield {**made, "lanes": list(lanes.values())}
         rest = [name for name in LANES if name not in lanes]
-        lanes |= {lane["name"]: lane for lane in player.lanes_pack(trace, rest, decode, look, put)}
+        lanes |= {lane["name"]: lane for lane in player.lanes_pack(trace, rest, decode, look, put, x0)}
         made["lanes"] = [lanes[name] for name in LANES]
-        x0 = player.x0_frames(trace, decode, look)
-        context = Context(look, decode, put, x0, linear_map(model))
-        made["parts"] = player.parts_pack(trace, context)
-        with self._lock:
-            self._made[shown] = made
-            while len(self._made) > KEPT:
-                self._made.popitem(last=False)
+        context = Context(look, decode, put, x0, player.linear_map(model), model.n_steps)
+        parts = player.noising_parts if shown.forward else player.parts_pack
+        made["parts"] = parts(trace, context)
+        self._keep(shown, made, written)
         yield made
 
+    def _with_noising(self, trace: Trace) -> Trace:
+        """The run with the noising before it, as one run."""
+        before = self._engine.call(partial(forward, trace=trace), visitor())
+        steps = (*before.steps, *trace.steps)
+        return replace(trace, steps=tuple(replace(step, index=i) for i, step in enumerate(steps)))
 
-def linear_map(model: LatentDiffusion) -> Any:  # noqa: ANN401 - see Context.linear
-    """(C, 3, f, f) weight and (3,) bias of the model's linear map."""
-    if model.preview is None:
-        model.fit_preview()
-    layer: Any = model.preview
-    return layer.weight.detach().float().cpu(), layer.bias.detach().float().cpu()
+    def _keep(self, shown: Shown, made: Pack, written: list[Path]) -> None:
+        with self._lock:
+            self._made[shown] = (made, tuple(written))
+            while len(self._made) > KEPT:
+                self._made.popitem(last=False)
+
+
+def write_page(model: LatentDiffusion, trace: Trace, path: Path, decode: Decode, look: Look) -> None:
+    """The run as one HTML file.
+
+    Raises:
+        SettingsError: the run has no steps to show.
+        LdmError: the file cannot be written.
+    """
+    linear, named = player.linear_map(model), f"{files.stem(trace)}.safetensors"
+    text = player.page(trace, decode, look, linear=linear, n_steps=model.n_steps, run_file=named)
+    write_file(path, [text.encode()])
 
 
 def _named(shown: Shown, trace: Trace) -> Pack:
@@ -133,16 +158,16 @@ def _still(shown: Shown, trace: Trace) -> Pack:
     }
 
 
-def _put(run_id: str) -> Callable[[str, bytes], Pack]:
+def putter(run_id: str, written: list[Path]) -> Callable[[str, bytes], Pack]:
+    """What puts files where the page finds them, and notes where they are in `written`."""
+
     def put(name: str, content: bytes) -> Pack:
-        path = files.folder(run_id) / name
+        # named by its content: a run that goes on, and each of its pictures, has other files of that name
+        digest = hashlib.sha256(content).hexdigest()[:16]
+        path = files.folder(run_id) / f"{Path(name).stem}-{digest}{Path(name).suffix}"
         if not path.exists():
             write_file(path, [content])
+        written.append(path)
         return files.served(path)
 
     return put
-
-
-def _there(pack: Pack) -> bool:
-    """Whether the files still lie where they were put; gradio sweeps them after some hours."""
-    return all(Path(lane["sheet"]["path"]).exists() for lane in pack.get("lanes", ()))

@@ -10,6 +10,7 @@ from starlette.middleware import Middleware
 
 from ..engine import Engine
 from .events import on_a_space
+from .math_page import math_page
 from .theme import FAVICON, STYLESHEET, theme
 
 Message = MutableMapping[str, Any]
@@ -32,7 +33,7 @@ HEADERS = {
 
 
 class Guard:
-    """Answers /healthz, refuses what gradio would do for anybody, and names what the page may load.
+    """Answers /healthz and /math, refuses what gradio would do for anybody, and names what the page may load.
 
     Refused: fetching other servers' files through ours (`/file=http...`, or a file in a call's JSON
     whose path is a URL), and calls that go around the queue.
@@ -55,6 +56,8 @@ class Guard:
                 "device": str(self._engine.model.device),
             }
             await _answer(send, 200, state)
+        elif scope["method"] == "GET" and path.rstrip("/").endswith("/math") and math_page():
+            await _send(_with_headers(send), 200, b"text/html; charset=utf-8", str(math_page()).encode())
         elif _is_fetch(path):
             await _answer(send, 403, {"detail": NO_FETCH})
         else:
@@ -164,9 +167,13 @@ def _counted(receive: Receive, limit: int) -> Receive:
 
 
 async def _answer(send: Send, status: int, body: dict[str, Any]) -> None:
-    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+    await _send(send, status, b"application/json", json.dumps(body).encode())
+
+
+async def _send(send: Send, status: int, kind: bytes, body: bytes) -> None:
+    headers = [(b"content-type", kind), (b"cache-control", b"no-store")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps(body).encode()})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _with_headers(send: Send) -> Send:

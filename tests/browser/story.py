@@ -140,6 +140,7 @@ class Story:
         self.page.locator("#see-steps").click()
         self.page.locator("#ld-scrubber canvas").first.wait_for()
         self.page.locator("#ld-scrubber .scrub[data-step]").wait_for()
+        self.page.wait_for_function(DRAWN)
 
     def round_trip(self, photo=None):
         """Send a picture through the autoencoder; without one, the example of the first visit."""
@@ -152,8 +153,14 @@ class Story:
                 "(before) => document.querySelector('#ld-report .numbers').innerText !== before", arg=before
             )
 
+    def tool(self, name):
+        """One of the tools below the player of the denoising tab."""
+        self.page.locator("#tools").get_by_role("tab", name=name, exact=True).first.click()
+
     def save(self, click):
         """What a click downloads."""
+        if click.startswith("#save-"):
+            self.tool("Keep")
         with self.page.expect_download() as download:
             self.page.locator(click).first.click()
         path = self.folder / download.value.suggested_filename
@@ -181,6 +188,9 @@ WATCH_PREVIEWS = """() => {
   window.watcher = new MutationObserver(look);
   window.watcher.observe(grid, { childList: true, subtree: true, attributes: true });
 }"""
+
+DRAWN = """() => [...document.querySelectorAll('#ld-scrubber .lanes canvas')].every((canvas) =>
+  canvas.getContext('2d').getImageData(0, 0, 1, 1).data[3] === 255)"""
 
 PIXELS = """(lane) => {
   const canvas = document.querySelector(`#ld-scrubber figure[data-name="${lane}"] canvas`);

@@ -10,11 +10,29 @@ SCRIPTS = (
     "strip.js",
     "compare.js",
     "panels.js",
+    "charts.js",
     "curves.js",
+    "guidance.js",
+    "attention.js",
+    "heads.js",
+    "words.js",
+    "when.js",
+    "schedule.js",
+    "equations.js",
+    "lesson.js",
     "start.js",
 )
 """In this order; one closure for all of them, so that what a file declares the next ones see."""
-STYLES = ("player.css", "panels.css")
+STYLES = (
+    "player.css",
+    "panels.css",
+    "guidance.css",
+    "words.css",
+    "when.css",
+    "schedule.css",
+    "equations.css",
+    "lesson.css",
+)
 
 
 def template() -> str:
@@ -30,6 +48,21 @@ def style() -> str:
 def script() -> str:
     """The body of a function with `element`, `props`, `watch` and `trigger` in scope."""
     return "\n".join(_read(name) for name in SCRIPTS)
+
+
+def page_template() -> str:
+    """A page of its own, for `string.Template`."""
+    return _read("page.html")
+
+
+def page_style() -> str:
+    """What that page has besides the player's style: the colours, and what is around the player."""
+    return _read("page.css")
+
+
+def page_script() -> str:
+    """The host of the player in that page: `element`, `props`, `watch` and `trigger`."""
+    return _read("page.js")
 
 
 def _read(name: str) -> str:

@@ -28,6 +28,14 @@ const layCompare = () => {
     figure.append(canvas, caption);
     row.append(figure);
   }
+  if (other.moved) {
+    const figure = make('figure', null, { 'data-name': 'moved' }), caption = make('figcaption');
+    const image = make('img', null, { src: other.moved.file.url, alt: `What moved between the two pictures, by ${other.moved.mean} Delta E in the mean` });
+    caption.append(make('b', 'What moved'), make('span', `In the finished pictures: ${other.moved.mean} Delta E in the mean`));
+    figure.append(image, caption);
+    row.append(figure);
+  }
+  row.style.setProperty('--count', row.children.length);
   said.textContent = other.parts_at || '';
   box.append(said, row);
   lanes.after(box);

@@ -30,7 +30,15 @@ const number = (value) => {
   if (value === null || value === undefined || !Number.isFinite(value)) return '–';
   return value === 0 ? '0' : Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(3);
 };
-const stepName = (index) => `step ${index + 1} of ${state.run.steps}`;
+// Of a run that is shown with the noising before it, `before` frames are that; its steps are counted from there.
+const shortName = (index) => {
+  const before = state.run.before || 0;
+  return index < before ? `noising ${index + 1}` : `step ${index - before + 1}`;
+};
+const stepName = (index) => {
+  const before = state.run.before || 0;
+  return `${shortName(index)} of ${index < before ? before : state.run.steps - before}`;
+};
 
 // An image as a bitmap that draws at once; works with the addresses of a server and of a file alike.
 const bitmap = async (url) => {

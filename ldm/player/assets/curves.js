@@ -2,6 +2,7 @@
 register({
   name: 'curves',
   title: 'Curves',
+  noising: true,
   there: () => true,
   build: (body, run) => {
     const plots = run.curves.map(plot);

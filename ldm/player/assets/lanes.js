@@ -65,6 +65,8 @@ const figureOf = (lane) => {
   return figure;
 };
 
+// what lanes show where noise is only added: nothing is predicted there
+const GIVEN = { x0: 'The picture x0', eps: 'The noise that is added', x0_cond: 'The picture x0' };
 const drawLanes = (index) => {
   for (const figure of lanes.children) {
     const canvas = figure.querySelector('canvas'), context = canvas.getContext('2d');
@@ -73,6 +75,7 @@ const drawLanes = (index) => {
       paintDifference(context, [state.run, 'x0', index], [state.run, 'x0', state.pinned]);
     } else {
       paint(context, state.run, name, index);
+      if (state.run.before) figure.querySelector('b').textContent = (index < state.run.before && GIVEN[name]) || laneOf(state.run, name).title;
       for (const overlay of overlays) overlay(context, name, index, canvas);
     }
   }
@@ -83,8 +86,8 @@ heard.step.push(drawLanes);
 const layLanes = () => {
   const figures = state.shown.map((name) => laneOf(state.run, name)).filter(Boolean).map(figureOf);
   if (state.pinned !== null) {
-    const title = `Difference of x0 from step ${state.pinned + 1}`;
-    figures.push(figureOf({ name: 'difference', title, how: `|this step - step ${state.pinned + 1}| of the lane x0, 4 times as bright` }));
+    const title = `Difference of x0 from ${shortName(state.pinned)}`;
+    figures.push(figureOf({ name: 'difference', title, how: `|this step - ${shortName(state.pinned)}| of the lane x0, 4 times as bright` }));
   }
   lanes.replaceChildren(...figures);
   lanes.style.setProperty('--lanes', figures.length);
@@ -94,7 +97,7 @@ const layLanes = () => {
 };
 const layPick = () => {
   const buttons = state.run.lanes.map((lane) => {
-    const button = make('button', lane.title, { type: 'button', 'aria-pressed': state.shown.includes(lane.name) });
+    const button = make('button', lane.short, { type: 'button', title: lane.title, 'aria-pressed': state.shown.includes(lane.name) });
     button.dataset.lane = lane.name;
     button.addEventListener('click', () => {
       const on = !state.shown.includes(lane.name);
@@ -112,7 +115,7 @@ const layPick = () => {
 $('.pin').addEventListener('click', () => {
   state.pinned = state.pinned === null ? state.index : null;
   $('.pin').setAttribute('aria-pressed', state.pinned !== null);
-  $('.pin').textContent = state.pinned === null ? 'Pin this step' : `Unpin step ${state.pinned + 1}`;
+  $('.pin').textContent = state.pinned === null ? 'Pin this step' : `Unpin ${shortName(state.pinned)}`;
   layLanes();
 });
 heard.run.push((same) => {

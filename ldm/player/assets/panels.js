@@ -22,7 +22,7 @@ const openPanel = (name) => {
   if (!panel || !state.run) return;
   const body = make('div', null, { class: `panel ${name}`, role: 'tabpanel', 'aria-label': panel.title });
   bodies.append(body);
-  const there = panel.there(state.run);
+  const there = state.run.before && !panel.noising ? 'Switch the noising off to see this.' : panel.there(state.run);
   if (there === true) built = panel.build(body, state.run) || {};
   else body.append(make('p', there, { class: 'why' }));
   redraw();
@@ -72,7 +72,7 @@ const plot = ({ title, values, log, unit }) => {
   picture.addEventListener('pointermove', (event) => { if (event.buttons) at(event); });
   const figure = make('figure', null, { class: 'curve' }), caption = make('figcaption'), ends = make('div', null, { class: 'ends' });
   caption.append(make('b', title), make('span'));
-  ends.append(make('span', 'step 1'), make('span', `step ${values.length}`));
+  ends.append(make('span', shortName(0)), make('span', shortName(values.length - 1)));
   figure.append(caption, picture, ends);
   const cursor = picture.querySelector('.cursor');
   return { figure, step: (index) => {

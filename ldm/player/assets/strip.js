@@ -5,9 +5,9 @@ const THUMB = 44; // pixels
 const drawFilm = () => {
   const run = state.run;
   if (!run || !run.steps || !film.clientWidth) return;
-  const lane = laneOf(run, 'x0');
-  if (!lane) return;
-  load(run, lane).then(() => {
+  const predicted = laneOf(run, 'x0'), noisy = run.before ? laneOf(run, 'x_t') : null;
+  if (!predicted) return;
+  Promise.all([predicted, noisy].filter(Boolean).map((each) => load(run, each))).then(() => {
     if (run !== state.run) return;
     const ratio = Math.min(2, devicePixelRatio || 1), wide = film.clientWidth;
     film.width = wide * ratio;
@@ -17,6 +17,7 @@ const drawFilm = () => {
     const count = Math.min(run.steps, Math.max(1, Math.floor(wide / each)));
     for (let i = 0; i < count; i++) {
       const index = count > 1 ? Math.round((i * (run.steps - 1)) / (count - 1)) : run.steps - 1;
+      const lane = noisy && index < run.before ? noisy : predicted; // while noise is added the picture stays what it is
       const w = lane.bitmap.width / lane.columns, h = lane.bitmap.height / lane.rows;
       const left = Math.round((i * film.width) / count), right = Math.round(((i + 1) * film.width) / count);
       // the middle of the picture, as wide as there is room
@@ -43,6 +44,7 @@ const showLive = (given) => {
   if (!given) { live = null; return; }
   if (!live || live.key !== given.key) { coming.replaceChildren(); live = { key: given.key, seen: new Set() }; }
   if ($('.live .line').textContent !== given.line) $('.live .line').textContent = given.line;
+  $('.live .bar').style.setProperty('--fraction', given.fraction);
   for (const [step, url] of given.frames) {
     if (live.seen.has(step)) continue;
     live.seen.add(step);
@@ -50,5 +52,6 @@ const showLive = (given) => {
     image.dataset.step = step;
     const after = [...coming.children].find((each) => +each.dataset.step > step);
     coming.insertBefore(image, after || null);
+    if (!after) coming.scrollLeft = coming.scrollWidth;
   }
 };

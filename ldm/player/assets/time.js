@@ -8,7 +8,7 @@ heard.step.push((index) => {
   range.value = index;
   range.style.setProperty('--done', `${(100 * index) / last}%`);
   range.setAttribute('aria-valuetext', stepName(index));
-  root.dataset.step = index;
+  root.dataset.step = index - (run.before || 0);
   $('.where').textContent = stepName(index);
   $('.numbers').textContent =
     `sigma ${number(run.sigma[index])} to ${number(run.sigma_next[index])}, timestep ${number(run.timestep[index])}`;

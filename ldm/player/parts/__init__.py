@@ -1,37 +1,16 @@
 """What the page has of a run besides lanes and curves, each a function of the trace; see `ldm.player`."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
-from torch import Tensor
-
 from ...trace import Trace
-from ...views.predictions import Decode
-from ..pack import Look, Put
+from .context import Context, Part
+from .equations import equations
+from .guidance import guidance
+from .schedule import schedule
+from .when import when
+from .words import words
 
-
-@dataclass(frozen=True, eq=False)
-class Context:
-    """What a part may use besides the trace.
-
-    Attributes:
-        look: which picture, and how latents are decoded.
-        decode: latents to pictures.
-        put: where files go.
-        x0: the predicted pictures, one for each step, as the lane shows them.
-        linear: (C, 3, f, f) weight and (3,) bias of the linear map from latents to pixels in [-1, 1].
-    """
-
-    look: Look
-    decode: Decode
-    put: Put
-    x0: tuple[Image.Image, ...]
-    linear: tuple[Tensor, Tensor]
-
-
-Part = Callable[[Trace, Context], dict[str, Any] | None]
+__all__ = ["PARTS", "Context", "Part", "noising_parts", "parts_pack"]
 
 
 def parts_pack(trace: Trace, context: Context) -> dict[str, Any]:
@@ -40,4 +19,15 @@ def parts_pack(trace: Trace, context: Context) -> dict[str, Any]:
     return {name: value for name, value in made.items() if value is not None}
 
 
-PARTS: dict[str, Part] = {}
+def noising_parts(trace: Trace, context: Context) -> dict[str, Any]:
+    """What there is of a run with the noising of its picture before it: only its noise levels."""
+    return {"schedule": {**schedule(trace, context), "warnings": []}}  # that it rises surprises nobody here
+
+
+PARTS: dict[str, Part] = {
+    "when": when,
+    "schedule": schedule,
+    "equations": equations,
+    "guidance": guidance,
+    "words": words,
+}

@@ -32,7 +32,7 @@ Made = Iterator[tuple[list[str], int, str, str]]
 def build(app: App) -> None:
     """Bind the endpoint."""
     defaults = _defaults(app)
-    given = [_widget(name, defaults[name]) for name in ORDER]
+    given = [widget(name, defaults[name]) for name in ORDER]
     outputs = [
         gr.File(label="pictures", file_count="multiple"),
         gr.Number(label="seed_used", precision=0),
@@ -48,7 +48,7 @@ def _defaults(app: App) -> dict[str, Any]:
     return {**values, "prompt": None, "steps": None, "draft": False, "init_image": None, "mask": None}
 
 
-def _widget(name: str, default: Any) -> Any:  # noqa: ANN401 - one of gradio's, and what it holds
+def widget(name: str, default: Any) -> Any:  # noqa: ANN401 - one of gradio's, and what it holds
     """A plain widget for a parameter, without a range: `Settings` refuses in its own words."""
     if name in TEXTS:
         return gr.Textbox(default, label=name)
@@ -82,6 +82,13 @@ def _named(names: Any) -> str:  # noqa: ANN401 - any of the registries
     return f"{', '.join(others)} or {last}"
 
 
+def described() -> dict[str, str]:
+    """What each parameter is, on a line."""
+    text = DESCRIPTION.format(**{name: _named(there) for name, there in CHOICES.items()})
+    lines = text.partition("Args:\n")[2].partition("\n\n")[0].splitlines()
+    return dict(line.strip().split(": ", 1) for line in lines)  # type: ignore[misc]
+
+
 def _generate(app: App, given: dict[str, Any]) -> Made:
     draft, init_image, mask = (given.pop(name) for name in ("draft", "init_image", "mask"))
     if not isinstance(draft, bool):
@@ -93,12 +100,9 @@ def _generate(app: App, given: dict[str, Any]) -> Made:
         given["steps"] = best.steps
     settings = Settings.from_dict({**given, **({} if chosen is None else chosen.fixed)})
     said = notice(settings.prompt, settings.negative_prompt, engine.model.config)
-    images = {
-        name: None if path is None else open_image(path)
-        for name, path in (("init_image", init_image), ("mask", mask))
-    }
+    image, mask = (None if path is None else open_image(path) for path in (init_image, mask))
     owner = f"api {files.fresh_key()}"  # on no sheet
-    run_id = engine.start(settings, owner, **images, visitor=visitor(), draft=draft)
+    run_id = engine.start(settings, owner, init_image=image, mask=mask, visitor=visitor(), draft=draft)
     try:
         for run in engine.follow(run_id):
             made = [] if run.trace is None else [str(path) for path in files.pictures(run_id, run.trace)]
@@ -157,6 +161,9 @@ Args:
     noise: whose random numbers a seed stands for, {noises}.
     variation_seed: the seed to whose noise the start is turned; picture i has variation_seed + i.
     variation_strength: 0 to 1, how far it is turned.
+    muted_tokens: list of positions in the prompt, as the text encoder reads it, that are not listened to.
+    mute_start: 0 to 1, the share of the way where that begins.
+    mute_stop: 0 to 1, the share of the way where it ends.
     init_image: picture file to start from, cut to the proportions of width and height and scaled to them.
     mask: picture file, cut and scaled likewise; white is drawn anew, black stays byte for byte; none is all.
 

@@ -30,7 +30,7 @@ def build(app: App) -> None:
         """
         trace = app.engine.trace(run_id)
         path = files.folder(run_id) / f"{files.stem(trace)}.safetensors"
-        run_file.save(trace, path)
+        run_file.save(files.handed_out(trace), path)
         return str(path), _frames(app, run_id)
 
     gr.Button().click(shows_errors(steps), asked, outputs, api_name="steps", **PUBLIC | HEAVY)

@@ -1,0 +1,124 @@
+"""A run saved from the app as a page, opened from a disk with the network off."""
+
+import json
+
+import pytest
+
+from ldm import run_file
+
+from .story import chromium, running_app, told
+
+playwright = pytest.importorskip("playwright.sync_api")
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+PROMPT = "a <b>red</b> apple </script> & ${x} on a blue background"
+HASH = """(name) => {
+  const canvas = document.querySelector(`figure[data-name="${name}"] canvas`);
+  const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+  let hash = 0;
+  for (let i = 0; i < data.length; i += 7) hash = (hash * 31 + data[i]) | 0;
+  return hash;
+}"""
+WIDE = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+FRAME = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """(page, run file) of one run, as the app saves them."""
+    folder = tmp_path_factory.mktemp("saved")
+    with running_app(folder) as address, told(address, folder) as story:
+        story.open()
+        story.draw(PROMPT, steps=12, seed=3)
+        story.see_the_steps()
+        story.page.get_by_role("tab", name="Keep").click()
+        files = story.save("#save-page"), story.save("#save-run")
+        assert story.complaints == []
+        return files
+
+
+@pytest.fixture(params=[(1280, "light"), (360, "dark")], ids=["desk", "phone"])
+def opened(saved, request):
+    """(page, complaints, addresses asked for)."""
+    width, scheme = request.param
+    with playwright.sync_playwright() as started:
+        arguments = ["--no-sandbox", "--disable-gpu"]
+        browser = started.chromium.launch(executable_path=chromium(), args=arguments)
+        context = browser.new_context(
+            offline=True, color_scheme=scheme, viewport={"width": width, "height": 800}
+        )
+        page, complaints, asked = context.new_page(), [], []
+        page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(saved[0].as_uri())
+        page.locator(".scrub[data-step]").wait_for()
+        yield page, complaints, asked
+        assert complaints == []
+        assert {url.partition(":")[0] for url in asked} <= {"file", "data", "blob"}
+        assert [url for url in asked if url.startswith("file:")] == [saved[0].as_uri()]
+        browser.close()
+
+
+def test_the_saved_page_works_from_a_disk_without_a_network(opened):
+    page, *_ = opened
+    where = page.locator(".where")
+    assert where.inner_text() == "step 12 of 12"
+    page.wait_for_function(f"() => ({HASH})('x0') !== 0")
+    seen = set()
+    for _ in range(11):
+        seen.add(tuple(page.evaluate(HASH, name) for name in ("x_t", "x0", "eps")))
+        page.keyboard.press("ArrowLeft")
+        page.evaluate(FRAME)
+    assert where.inner_text() == "step 1 of 12"
+    assert len(seen) == 11
+
+    pick = page.locator(".pick button")
+    for i in range(pick.count()):
+        if pick.nth(i).get_attribute("aria-pressed") == "false":
+            pick.nth(i).click()
+    assert page.locator(".lanes figure").count() == pick.count() == 7
+    page.wait_for_function(f"() => ({HASH})('change') !== 0 && ({HASH})('x0_uncond') !== 0")
+    pick.nth(0).click()
+    assert page.locator(".lanes figure").count() == 6
+
+    tabs = page.locator(".panels [role=tab]")
+    assert tabs.count() >= 5
+    for i in range(tabs.count()):
+        tabs.nth(i).click()
+        body = page.locator(".bodies [role=tabpanel]")
+        assert body.count() == 1
+        page.evaluate(FRAME)
+        assert "Still being worked out" not in body.inner_text()
+        assert page.evaluate(WIDE) <= 0
+    assert page.locator(".panels a[href]:visible").count() == 0  # there is no server to go to
+
+
+def test_the_saved_page_says_what_was_asked(opened, saved):
+    page, *_ = opened
+    trace = run_file.load(saved[1])
+    assert page.title() == f"{PROMPT} - Latent Darkroom"
+    assert page.locator(".prompt").inner_text() == PROMPT
+    assert trace.settings.prompt == PROMPT
+    assert page.get_by_role("row", name="Prompt").get_by_role("cell").first.inner_text() == PROMPT
+    page.get_by_text("All settings as JSON").click()
+    assert json.loads(page.locator("#settings").inner_text()) == trace.settings.to_dict()
+    run = json.loads(page.locator("#run").text_content())
+    assert run["sigma"] == [step.sigma for step in trace.steps]
+    assert saved[1].name in page.locator("footer").inner_text()
+    assert page.evaluate(WIDE) <= 0
+
+
+def test_the_page_may_not_go_to_the_network(opened):
+    page, complaints, asked = opened
+    said = page.evaluate(
+        """async () => {
+          try { await fetch('https://example.com/'); return 'fetched'; }
+          catch (error) { return 'refused'; }
+        }"""
+    )
+    assert said == "refused"
+    refused = [text for text in complaints if "Content Security Policy" in text]
+    assert refused
+    for text in [*complaints]:
+        complaints.remove(text)
+    assert not [url for url in asked if "example.com" in url]

@@ -1,0 +1,142 @@
+"""What lies below the slider, and whether everybody can use it."""
+
+import json
+
+import pytest
+from axe_playwright_python.base import AXE_FILE_PATH
+
+from ldm import run_file
+from ldm.engine.weights import open_model
+from ldm.views.decided import decided
+from ldm.views.equations import equations
+from ldm.views.predictions import lane
+from ldm.views.schedule import schedule_columns
+
+from .story import running_app, told
+
+pytest.importorskip("playwright.sync_api")
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+PANELS = ("curves", "guidance", "words", "when", "schedule", "equations", "lesson")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    with running_app(tmp_path_factory.mktemp("app")) as found:
+        yield found
+
+
+@pytest.fixture
+def story(address, tmp_path):
+    with told(address, tmp_path) as made:
+        made.open()
+        made.draw(steps=12, seed=3)
+        made.see_the_steps()
+        yield made
+        assert made.complaints == []
+
+
+def opened(story, name):
+    """A panel, once what it shows has arrived."""
+    story.page.locator("#ld-scrubber .scrub[data-whole]").wait_for()
+    tab = story.page.locator(f"#ld-scrubber [role=tab][data-name={name}]")
+    tab.click()
+    return story.page.locator(f"#ld-scrubber .panel.{name}")
+
+
+def test_panels_say_what_the_run_file_says(story):
+    panel = opened(story, "when")
+    story.page.wait_for_function("document.querySelector('.panel.when .bars').dataset.values")
+    shown = json.loads(panel.locator(".bars").get_attribute("data-values"))
+    trace = run_file.load(story.save("#save-run"))
+    quick = open_model(None, None, "cpu").quick_decode
+    found = decided(lane(trace, "x0", quick))
+    assert shown == found.histogram
+
+    opened(story, "schedule")
+    cells = story.page.locator(".panel.schedule tr:nth-child(5) td").all_text_contents()
+    columns = schedule_columns(trace)
+    assert cells[0] == "4"
+    assert float(cells[2]) == pytest.approx(columns["sigma"][3], rel=1e-3)
+    assert float(cells[4]) == pytest.approx(columns["alpha_bar"][3], rel=1e-3)
+
+    opened(story, "equations")
+    story.page.locator("#ld-scrubber .time").focus()
+    story.press("Home")
+    for _ in range(4):
+        story.press("ArrowRight")
+    numbers = story.page.locator(".panel.equations .values").all_text_contents()
+    assert numbers == [each.numbers for each in equations(trace, 4)]
+    target = story.page.locator(".panel.equations .foot a").last
+    assert story.page.request.get(f"{story.address}/{target.get_attribute('href').lstrip('/')}").ok
+
+
+def test_the_lesson_walks_through_the_run(story):
+    opened(story, "lesson")
+    story.page.get_by_role("button", name="Start the lesson").click()
+    card = story.page.locator("#ld-scrubber .card")
+    seen = []
+    for _ in range(8):
+        seen.append((card.locator("h3").inner_text(), story.text("#ld-scrubber .where")))
+        card.locator("button").nth(1).press("Enter")
+    assert len({title for title, _ in seen}) == 8
+    assert seen[0][1] == "step 1 of 12"
+    assert seen[-1][1] == "step 12 of 12"
+    card.wait_for(state="hidden")
+
+
+def test_a_flip_is_quick_and_asks_nobody(story):
+    opened(story, "curves")
+    asked = len(story.requests)
+    busy = story.page.evaluate(FLIPS)
+    assert sorted(busy)[len(busy) // 2] < 8  # of the 16.7 ms that a frame has
+    assert story.requests[asked:] == []
+
+
+def test_keys_go_through_panels_and_steps_apart(story):
+    opened(story, "curves")
+    story.page.locator("#ld-scrubber [role=tab][data-name=curves]").press("ArrowRight")
+    assert story.page.locator("#ld-scrubber .panel.guidance").count() == 1
+    assert story.text("#ld-scrubber .where") == "step 12 of 12"
+    story.page.locator("#ld-scrubber .pin").press("ArrowLeft")
+    assert story.text("#ld-scrubber .where") == "step 11 of 12"
+
+
+def test_any_two_steps_can_be_told_apart(story):
+    story.press("Home")
+    story.page.locator("#ld-scrubber .pin").click()
+    at_itself = story.pixels("difference")
+    story.press("End")
+    assert story.pixels("difference") != at_itself
+    assert "Difference of x0 from step 1" in story.text("#ld-scrubber figure[data-name=difference]")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(address, tmp_path, scheme):
+    with told(address, tmp_path, color_scheme=scheme) as story:
+        story.open()
+        story.draw(steps=6, seed=3)
+        story.see_the_steps()
+        story.page.add_script_tag(content=AXE_FILE_PATH.read_text())
+        for name in PANELS:
+            opened(story, name)
+            found = story.page.evaluate(AXE)
+            assert found == [], f"{scheme}, {name}"
+
+
+FLIPS = """async () => {
+  const busy = [], range = document.querySelector('#ld-scrubber .time');
+  const frame = () => new Promise((done) => requestAnimationFrame(done));
+  for (let i = 0; i < 60; i++) {
+    range.value = i % 12;
+    range.dispatchEvent(new Event('input'));
+    const began = await frame();
+    busy.push(performance.now() - began);
+  }
+  return busy;
+}"""
+
+AXE = """async () => {
+  const { violations } = await axe.run(document, { resultTypes: ['violations'] });
+  return violations.filter((each) => ['serious', 'critical'].includes(each.impact))
+    .map((each) => `${each.id}: ${each.nodes.map((node) => node.html.slice(0, 160)).slice(0, 3)}`);
+}"""
