@@ -31,6 +31,6 @@ def build_app(engine: Engine) -> gr.Blocks:
         with gr.Tabs(selected=TABS[0].ID) as tabs:
             app = App(engine, page, owner, run, saver, tabs)
             for tab in TABS:
-                tab.build(app)
+                app = tab.build(app)
         api.build(app)
     return page

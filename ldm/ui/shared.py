@@ -9,6 +9,8 @@ import gradio as gr
 
 from ..engine import Engine
 from . import files
+from .controls import Controls
+from .draft import Switch
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +23,8 @@ class App:
         run: id of the run in the tray.
         saver: a file given to it is saved by the browser.
         tabs: to go to another one.
+        asks: what the first tab asks for; None before that is laid out.
+        switch: its switch from the model to the draft; None where there is none.
     """
 
     engine: Engine
@@ -29,6 +33,8 @@ class App:
     run: gr.State
     saver: gr.HTML
     tabs: gr.Tabs
+    asks: Controls | None = None
+    switch: Switch | None = None
 
     def save(self, path: Path) -> dict[str, Any]:
         """The saver's value that hands `path` to the browser, also when it is the same file again."""

@@ -19,7 +19,7 @@ def page(engine):
     """The tab as it is laid out, its events not wired."""
     found = []
     with pytest.MonkeyPatch.context() as patched, gr.Blocks() as blocks:
-        patched.setattr(prompt, "wire", found.append)
+        patched.setattr(prompt, "wire", lambda page, *more: found.append(page))
         owner, run, saver = gr.BrowserState(None), gr.State(None), gr.HTML()
         with gr.Tabs() as tabs:
             prompt.build(App(engine, blocks, owner, run, saver, tabs))
@@ -33,7 +33,8 @@ def asks(page, settings, draft):
 
 def drawn(page, settings, draft):
     """Id of a run asked for on the page, once it is over."""
-    return list(page.draw(asks(page, settings, draft)))[-1][page.app.run]
+    told = list(page.draw(asks(page, settings, draft)))
+    return told[0][page.app.run]
 
 
 @pytest.mark.parametrize(("settings", "draft", "name"), [(QUICK, True, "tiny draft"), (SLOW, False, "tiny")])
@@ -57,7 +58,7 @@ def test_both_are_asked_for_with_the_switch(page):
 def test_where_there_is_no_draft_there_is_no_switch(page, monkeypatch):
     monkeypatch.setattr(page.app.engine, "draft", None)
     found = []
-    monkeypatch.setattr(prompt, "wire", found.append)
+    monkeypatch.setattr(prompt, "wire", lambda page, *more: found.append(page))
     with gr.Blocks(), gr.Tabs():
         prompt.build(page.app)
     assert found[0].switch is None

@@ -12,8 +12,10 @@ from ldm.errors import SettingsError
 from ldm.settings import Settings
 from ldm.ui import files, pictures
 from ldm.ui.shared import App
-from ldm.ui.tabs import denoising, prompt
+from ldm.ui.tabs import prompt
+from ldm.ui.tabs.denoising import export
 
+from .benches import bench_of
 from .pages import after, holding
 
 S = Settings("a red apple", steps=4, width=64, height=64, strength=0.5)
@@ -48,11 +50,6 @@ def page(app):
     return laid_out(app, prompt)
 
 
-@pytest.fixture(scope="module")
-def steps(app):
-    return laid_out(app, denoising)
-
-
 def photo(tmp_path, size=(128, 96)):
     pixels = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     path = tmp_path / "photo.png"
@@ -68,7 +65,8 @@ def drawn(page, path, settings=S, mask=None):
         page.switch.box: False,
         page.app.owner: OWNER,
     }
-    return list(page.draw(held))[-1][page.app.run]
+    told = list(page.draw(held))
+    return told[0][page.app.run]
 
 
 def half():
@@ -135,7 +133,7 @@ def test_a_picture_that_is_gone_is_a_sentence(page, tmp_path):
         list(page.draw(held))
 
 
-def test_a_run_without_steps_is_shown_everywhere(page, steps, tmp_path):
+def test_a_run_without_steps_is_shown_everywhere(page, tmp_path):
     run_id = drawn(page, photo(tmp_path), replace(S, strength=0))
     engine = page.app.engine
     trace = engine.trace(run_id)
@@ -148,15 +146,13 @@ def test_a_run_without_steps_is_shown_everywhere(page, steps, tmp_path):
     held = after(holding(page.asks, Settings("x")), page.reuse_settings(run_id))
     assert page.asks.read(held) == replace(S, strength=0)
 
-    asked = (None, list(steps.lanes.value), 0, False)
-    there = steps.show(run_id, *asked)
-    assert there[steps.scrubber]["steps"] == 0
-    assert there[steps.save_gif]["interactive"] is False
-    look = there[steps.shown]
-    with pytest.raises(SettingsError, match="The run has no steps to draw"):
-        steps.export_gif(look)
-    steps.export_run(look)
-    path = files.folder(run_id) / f"{files.stem(trace)}.safetensors"
+    keep, look = bench_of(engine, export, "Keep"), (None, None, 0, False)
+    there = list(keep.bench.show(run_id, *look))[-1]
+    assert there[keep.bench.player]["run"]["steps"] == 0
+    shown = there[keep.bench.shown]
+    with pytest.raises(SettingsError, match="no steps"):
+        keep.export_gif(shown, ["x0"])
+    path = keep.export_run(shown)["file"]["path"]
     assert run_file.equal(run_file.load(path), trace)
-    opened = steps.open_run(str(path), *asked, OWNER)
-    assert opened[steps.scrubber]["said"].startswith("No steps at strength 0")
+    opened = list(keep.open_run(path, *look, OWNER))[-1]
+    assert opened[keep.bench.player]["run"]["said"].startswith("No steps at strength 0")

@@ -145,7 +145,7 @@ class Page:
         return self.app.save(files.folder(place) / LATENTS)
 
 
-def build(app: App) -> None:
+def build(app: App) -> App:
     """Lay out the tab and wire it."""
     with gr.Tab(TITLE, id=ID) as tab, gr.Row(elem_id="trip"):
         with gr.Column(elem_id="trip-asks"):
@@ -181,6 +181,7 @@ def build(app: App) -> None:
     asked = (upload, newest, example, stage, policy, take, seed)
     page = Page(app, *asked, slider, report, download, source, place, files.fresh_key())
     wire(page, tab)
+    return app
 
 
 def _options(app: App) -> tuple[gr.Radio, gr.Radio, gr.Radio, gr.Number]:

@@ -7,20 +7,27 @@ a module each with `TITLE` and `build(bench)`; add it to TOOLS.
 import gradio as gr
 
 from ...shared import App
-from . import export
-from .bench import Bench, build_bench, wire_bench
+from . import branch, compare, export, forward, heads, race, run, seeds, tree
+from .bench import build_bench, wire_bench
+from .row import build_row
 
 TITLE = "Denoising steps"
 ID = "denoising"
-TOOLS = (export,)
+TOOLS = (branch, seeds, race, forward, compare, export)
 
 
-def build(app: App) -> None:
+def build(app: App) -> App:
     """Lay out the tab and wire it."""
+    examples = app.engine.model.config.examples
     with gr.Tab(TITLE, id=ID) as tab:
-        bench: Bench = build_bench(app)
+        row = build_row(examples[0] if examples else "What to draw")
+        bench = build_bench(app, row, tree.build)
         with gr.Tabs(elem_id="tools"):
             for tool in TOOLS:
                 with gr.Tab(tool.TITLE):
                     tool.build(bench)
-    wire_bench(bench, tab)
+    wire_bench(bench)
+    run.wire(bench, tab, app)
+    tree.wire(bench, tab)
+    heads.wire(bench)
+    return app

@@ -1,22 +1,30 @@
 """What the whole tab shares: the player, what it shows, and how a run gets there."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
+from threading import Semaphore
 from typing import Any
 
 import gradio as gr
-from torch import Tensor
 
+from ....engine import Run
 from ....errors import LdmError, SettingsError
-from ....latent_diffusion import LatentDiffusion
+from ....generation.forks import started_from_picture
 from ....trace import Trace
 from ....views.predictions import Decode
-from ...events import HEAVY, PRIVATE, shows_errors, visitor
-from ...scrubber import Packs, Shown, build_player
+from ...events import PRIVATE, shows_errors
+from ...scrubber import Pack, Packs, Shown, build_player
 from ...shared import App
+from . import decoding, family, pair
+from .live import Strip, Turns, light
+from .progress import Background
+from .row import Row, build_asks
 
 Updates = dict[Any, Any]
+Mine = Callable[[], bool]
+AT_ONCE = 2  # runs that are drawn at a time, of everybody together
+STILL = {"keep": True, "live": None}  # the player keeps what it shows, and nothing is in progress
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,28 +32,66 @@ class Bench:
     """The player and what belongs to it.
 
     Attributes:
+        row: what is to be drawn, and the buttons that draw it.
+        tree: the runs of this browser.
         shown: a State, the `Shown` in the player; None before the first run.
         other: a State, the `Shown` that it is compared with; None without one.
         packs: runs as the player takes them.
+        following: events that follow a run; what looks elsewhere cancels them.
     """
 
     app: App
+    row: Row
     player: gr.HTML
+    tree: gr.HTML
     shown: gr.State
     other: gr.State
     picture: gr.Dropdown
     exact: gr.Checkbox
+    noised: gr.Checkbox
     packs: Packs
+    following: list[Any] = field(default_factory=list)
+    turns: Turns = field(default_factory=Turns)
+    drawing: Semaphore = field(default_factory=lambda: Semaphore(AT_ONCE))
 
     @property
     def inputs(self) -> list[Any]:
-        """What `show` is given after the run's id."""
+        """What `show` is given after the run's id, and `follow` after its owner."""
         return [self.shown, self.other, self.picture, self.exact]
 
     @property
     def outputs(self) -> list[Any]:
-        """What showing a run changes."""
-        return [self.player, self.shown, self.other, self.picture, self.app.run]
+        """What showing a run changes, and following one."""
+        of_run = [self.player, self.shown, self.other, self.picture, self.noised, self.app.run]
+        return [*of_run, self.tree, *self.row.buttons]
+
+    def follow(
+        self,
+        run_id: str | None,
+        owner: str,
+        before: Shown | None,
+        other: Shown | None,
+        picture: int,
+        exact: bool,
+        forward: bool | None = None,
+    ) -> Iterator[Updates]:
+        """A run as it goes on, then as `show` shows it; one that rests already is shown at once.
+
+        Args:
+            owner: whose runs the tree lists.
+            forward: as `show`.
+        """
+        yield {self.player: gr.skip()}  # an event that says nothing would empty all that it may change
+        if run_id is None:
+            return
+        with self.turns.take() as mine:
+            try:
+                yield from self._live(run_id, owner, mine)
+                yield from self._show(run_id, before, other, picture, exact, mine, forward=forward)
+            except Exception:
+                if mine():
+                    yield {self.player: STILL, **self.row.held(None)}
+                    raise
 
     def show(
         self,
@@ -54,100 +100,181 @@ class Bench:
         other: Shown | None,
         picture: int,
         exact: bool,
+        again: bool = False,
+        forward: bool | None = None,
     ) -> Iterator[Updates]:
         """A run in the player, unless it is there already: the first lanes at once, then everything.
 
         Args:
             before: what is there now.
             other: what it is compared with; given up where that cannot be compared with this run.
+            again: also where it is there already, for `other` is another one.
+            forward: with the noising of the picture that it started from; None is as it is shown now.
         """
+        yield {self.player: gr.skip()}
         if run_id is None:
             return
-        same = before is not None and before.run_id == run_id
+        with self.turns.take() as mine:
+            try:
+                yield from self._show(run_id, before, other, picture, exact, mine, again, forward)
+            except Exception:
+                if mine():
+                    yield {self.player: STILL}
+                    raise
+
+    def run_of(self, run_id: str) -> Run:
+        """A run as it stands.
+
+        Raises:
+            LdmError: there is no such run, or it failed.
+        """
+        return next(self.app.engine.follow(run_id))
+
+    def _live(self, run_id: str, owner: str, mine: Mine) -> Iterator[Updates]:
+        strip = Strip(run_id)
+        for i, run in enumerate(self.app.engine.follow(run_id)):
+            if run.resting or not mine():
+                return
+            more: Updates = {}
+            if i == 0:
+                tree = family.tree(self.app.engine.runs(owner), run_id, None)
+                more = {self.app.run: run_id, self.tree: tree, **self.row.held(run)}
+            yield {self.player: strip.value(run), **more}
+
+    def _show(  # noqa: PLR0913 - as `show`
+        self,
+        run_id: str,
+        before: Shown | None,
+        other: Shown | None,
+        picture: int,
+        exact: bool,
+        mine: Mine,
+        again: bool = False,
+        forward: bool | None = None,
+    ) -> Iterator[Updates]:
+        if not mine():
+            return
+        run = self.run_of(run_id)
+        updates: Updates = {self.app.run: run_id, **self.row.held(run)}
         trace = self.app.engine.trace(run_id)
-        shown = Shown(run_id, len(trace.steps), int(picture or 0) if same else 0, exact is True)
-        if shown == before:
+        count = trace.settings.batch_size
+        same = before is not None and before.run_id == run_id
+        asked = before is not None and same and before.forward if forward is None else forward
+        shown = Shown(
+            run_id,
+            len(trace.steps),
+            min(int(picture or 0), count - 1) if same else 0,
+            exact is True,
+            asked is True and noised_before(trace),
+        )
+        updates[self.noised] = gr.update(visible=noised_before(trace), value=shown.forward)
+        if shown == before and not again:
+            yield {**updates, self.player: STILL}
             return
         if not trace.steps and not trace.images:
             raise LdmError("This run has no steps to show.")
         check_fits(self.app, trace)
-        count = trace.settings.batch_size
+        second = None if other is None else self._second(other, shown, trace)
         choices = [(str(i + 1), i) for i in range(count)]
-        updates: Updates = {
-            self.shown: shown,
-            self.app.run: run_id,
-            self.picture: gr.update(choices=choices, value=shown.picture, visible=count > 1),
-        }
-        beside = self.beside(other, trace)
-        if beside is None:
-            updates[self.other] = None
-        for pack in self.packs.show(shown, trace):
-            yield {**updates, self.player: {"run": pack, "other": beside}}
+        updates[self.picture] = gr.update(choices=choices, value=shown.picture, visible=count > 1)
+        drawn = partial(self._drawn, shown, run, trace, second)
+        traces = [trace, *([] if second is None else [second.trace])]
+        for made in Background(drawn).follow() if shown.exact else drawn():
+            if not mine():
+                return
+            if isinstance(made, int):
+                yield {**updates, self.player: decoding.progress_value(shown, traces, made)}
+            else:
+                pack, beside = made
+                states = {self.shown: shown, self.other: None if second is None else second.look}
+                given = {"run": light(pack, run_id), "other": None}
+                if beside is not None and second is not None:
+                    given["other"] = light(beside, second.look.run_id)
+                yield {**updates, **states, self.player: given}
             updates = {}
 
-    def beside(self, other: Shown | None, trace: Trace) -> dict[str, Any] | None:
-        """The pack of a run to compare `trace` with; None without one, or of another size."""
-        if other is None:
+    def _drawn(
+        self, shown: Shown, run: Run, trace: Trace, second: pair.Second | None
+    ) -> Iterator[tuple[Pack, Pack | None]]:
+        """The packs of a run, the last one with that of the run it is compared with."""
+        with self.drawing:
+            for pack in self.packs.show(shown, trace):
+                if second is None or "parts" not in pack:
+                    yield pack, None
+                    continue
+                *_, theirs = self.packs.show(second.look, second.trace)
+                titled = {**pack, "title": pair.name(run)}
+                yield titled, pair.beside(theirs, second, run, shown, trace)
+
+    def _second(self, other: Shown, shown: Shown, trace: Trace) -> pair.Second | None:
+        """What `trace` is compared with; None where it is the same run, is gone, or cannot be compared."""
+        if other.run_id == shown.run_id:
             return None
         try:
-            second = self.app.engine.trace(other.run_id)
+            run, theirs = self.run_of(other.run_id), self.app.engine.trace(other.run_id)
+            pair.check(trace, theirs)
         except LdmError:
             return None
-        sizes = [(t.settings.width, t.settings.height) for t in (trace, second)]
-        if sizes[0] != sizes[1] or not (trace.steps and second.steps):
-            return None
-        *_, pack = self.packs.show(other, second)
-        return pack
+        picture = min(shown.picture, theirs.settings.batch_size - 1)
+        return pair.Second(Shown(other.run_id, len(theirs.steps), picture, shown.exact), run, theirs)
+
+    def with_noising(
+        self,
+        wanted: bool,
+        run_id: str | None,
+        before: Shown | None,
+        other: Shown | None,
+        picture: int,
+        exact: bool,
+    ) -> Iterator[Updates]:
+        """The run in the player with the noising before it, or without."""
+        yield from self.show(run_id, before, other, picture, exact, forward=wanted is True)
 
     def decoder(self) -> Decode:
         """The autoencoder, a few latents at a time through the queue: others get their turn between."""
-        asks = visitor()
-
-        def decode(latents: Tensor) -> Tensor:
-            return self.app.engine.call(partial(decode_latents, latents=latents), asks)
-
-        return decode
+        return decoding.decoder(self.app.engine)
 
 
-def build_bench(app: App) -> Bench:
-    """Lay out the player and what chooses what it shows."""
+def build_bench(app: App, row: Row, tree: Callable[[], gr.HTML]) -> Bench:
+    """Lay out the player, what chooses what it shows, and the tree beside it.
+
+    Args:
+        tree: lays out the tree where it is called.
+    """
     shown, other = gr.State(None), gr.State(None)
-    view = build_player()
-    with gr.Row(elem_id="steps-asks"):
-        picture = gr.Dropdown(
-            [("1", 0)],
-            value=0,
-            label="Picture",
-            visible=False,
-            filterable=False,
-            elem_id="steps-picture",
-            scale=0,
-            min_width=110,
-        )
-        exact = gr.Checkbox(
-            False,
-            label="Decode every step with the autoencoder",
-            info="Sharper than the quick preview, and as slow as decoding that many pictures.",
-            elem_id="steps-exact",
-        )
+    with gr.Row(elem_id="steps-bench"):
+        with gr.Column(elem_id="steps-player"):
+            view = build_player()
+            picture, exact, noised = build_asks()
+        with gr.Column(elem_id="steps-tree"):
+            listed = tree()
     made: list[Bench] = []
     packs = Packs(app.engine, lambda: made[0].decoder())
-    made.append(Bench(app, view, shown, other, picture, exact, packs))
+    made.append(Bench(app, row, view, listed, shown, other, picture, exact, noised, packs))
     return made[0]
 
 
-def wire_bench(bench: Bench, tab: gr.Tab) -> None:
+def wire_bench(bench: Bench) -> None:
     """Which event shows what."""
-    show, heavy = shows_errors(bench.show), PRIVATE | HEAVY
     inputs = [bench.app.run, *bench.inputs]
-    tab.select(show, inputs, bench.outputs, **heavy)
     for ask in (bench.picture, bench.exact):
-        ask.input(show, inputs, bench.outputs, trigger_mode="always_last", **heavy)
+        bench.following.append(
+            ask.input(shows_errors(bench.show), inputs, bench.outputs, trigger_mode="always_last", **PRIVATE)
+        )
+    bench.following.append(
+        bench.noised.input(
+            shows_errors(bench.with_noising),
+            [bench.noised, *inputs],
+            bench.outputs,
+            trigger_mode="always_last",
+            **PRIVATE,
+        )
+    )
 
 
-def decode_latents(model: LatentDiffusion, latents: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, 3, h, w) on the CPU, as the engine calls it."""
-    return model.autoencoder_decode(latents).float().cpu()
+def noised_before(trace: Trace) -> bool:
+    """Whether a run has a noising before it: it started from a picture, and made steps."""
+    return bool(trace.steps) and started_from_picture(trace)
 
 
 def check_fits(app: App, trace: Trace) -> None:

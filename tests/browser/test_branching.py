@@ -1,0 +1,218 @@
+"""What a person does with a run on the denoising tab, in a real browser."""
+
+import pytest
+
+from .story import PROMPT, Story, running_app, told
+
+pytest.importorskip("playwright.sync_api")
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    with running_app(tmp_path_factory.mktemp("app")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser(address, tmp_path_factory):
+    with told(address, tmp_path_factory.mktemp("browser")) as story:
+        yield story.page.context.browser
+
+
+@pytest.fixture
+def story(browser, address, tmp_path):
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="dark")
+    made = Story(context.new_page(), address, tmp_path)
+    made.open()
+    yield made
+    assert made.complaints == []
+    assert made.page.locator(".toast-wrap").all_inner_texts() in ([], [""])
+    context.close()
+
+
+def run(story, steps=12, seed=3, prompt=PROMPT, button="run"):
+    """Ask for a run on the denoising tab; what is not asked for there comes from the first tab."""
+    page = story.page
+    page.locator("#steps input[type=number]").fill(str(steps))
+    page.locator("#seed input").fill(str(seed))
+    page.locator("#seed input").blur()
+    page.wait_for_function("() => !document.querySelector('#fresh input').checked")
+    story.tab("Denoising steps")
+    page.locator("#steps-prompt textarea").fill(prompt)
+    page.locator(f"#steps-{button}").click()
+
+
+def shown(story, text):
+    """Wait until the player stands at a step, everything of the run there."""
+    story.page.locator("#ld-scrubber .where", has_text=text).wait_for()
+    story.page.locator("#ld-scrubber .live").wait_for(state="hidden")
+
+
+def on(story):
+    names = ("run", "pause", "step", "continue", "stop")
+    return [name for name in names if story.page.locator(f"#steps-{name}").is_enabled()]
+
+
+def go_to(story, index):
+    """Move the scrubber to a step, counted from 0."""
+    story.page.locator("#ld-scrubber .scrub").focus()
+    story.press("Home")
+    for _ in range(index):
+        story.press("ArrowRight")
+
+
+def branch(story):
+    story.page.locator("#branch-go").click()
+    story.page.locator("#ld-tree li li").first.wait_for()
+
+
+def said(story, text):
+    story.page.locator("#ld-scrubber .compared .said", has_text=text).wait_for()
+
+
+def menu(story, index, choice):
+    story.page.locator("#ld-tree .more").nth(index).click()
+    story.page.locator("#ld-tree .menu button", has_text=choice).click()
+
+
+def test_a_run_comes_live_pauses_steps_goes_on_and_stops(story):
+    page = story.page
+    assert page.locator("#steps-run").count() == 0 or not page.locator("#steps-run").is_visible()
+    run(story, steps=60)
+    page.locator("#ld-scrubber .coming img").first.wait_for()
+    assert on(story) == ["pause", "stop"]
+    page.locator("#steps-pause").click()
+    page.locator("#ld-scrubber .scrub[data-step]").wait_for()
+    page.locator("#steps-continue:not([disabled])").wait_for()
+    assert on(story) == ["run", "step", "continue", "stop"]
+    made = int(story.text("#ld-scrubber .where").split()[-1])
+    assert 1 <= made < 60
+    assert f"paused after step {made} of 60" in story.text("#ld-tree .state")
+    page.locator("#steps-step").click()
+    shown(story, f"step {made + 1} of {made + 1}")
+    page.locator("#steps-step").click()
+    shown(story, f"step {made + 2} of {made + 2}")
+    page.locator("#steps-continue").click()
+    page.locator("#steps-stop:not([disabled])").wait_for()
+    page.locator("#ld-scrubber .live:not([hidden])").wait_for()
+    page.locator("#steps-stop").click()
+    page.locator("#ld-tree .state", has_text="stopped after step").wait_for()
+    assert on(story) == ["run", "step"]
+    assert page.locator("#ld-tree .run").count() == 1
+
+
+def test_a_branch_with_something_changed_and_with_nothing(story):
+    page = story.page
+    run(story)
+    shown(story, "step 12 of 12")
+    go_to(story, 5)
+    page.locator("#ld-from", has_text="Steps 1 to 5 stay as they are; 7 of 12 are made anew.").wait_for()
+    page.locator("#branch-cfg_scale input").fill("7")
+    branch(story)
+    said(story, "They part at step 6: the guided prediction differs by up to")
+    page.locator("#ld-scrubber .compared [data-name=moved] img").wait_for()
+    assert story.text("#ld-tree li li .said") == "from step 6: cfg_scale 3 → 7"
+    page.locator("#branch-cfg_scale input").wait_for()
+    page.wait_for_function("() => document.querySelector('#branch-cfg_scale input').value === '7'")
+    go_to(story, 8)
+    branch(story)
+    said(story, "They never part: all 12 steps are the same, bit for bit.")
+    assert story.text("#ld-tree li li li .said") == "from step 9: nothing changed"
+
+    # what cannot be done is a sentence, and the form stays as it was
+    page.locator("#branch-steps input").fill("2")
+    page.locator("#branch-go").click()
+    page.locator(".toast-wrap", has_text="steps must be more than").wait_for()
+    assert page.locator("#branch-steps input").input_value() == "2"
+    page.locator(".toast-wrap button").first.click()
+    page.locator(".toast-body").wait_for(state="detached")
+
+
+def test_runs_are_named_compared_and_deleted(story):
+    page = story.page
+    run(story, steps=6)
+    shown(story, "step 6 of 6")
+    page.locator("#steps-prompt textarea").fill("a blue cup on a red background")
+    page.locator("#steps-run").click()
+    page.locator("#ld-tree .run").nth(1).wait_for()
+    page.locator("#ld-scrubber .prompt", has_text="a blue cup").wait_for()
+    menu(story, 1, "Rename")
+    page.locator("#ld-tree .menu input").fill("the <b>apple</b>")
+    page.keyboard.press("Enter")
+    page.locator("#ld-tree .title", has_text="the <b>apple</b>").wait_for()
+    menu(story, 1, "Compare")
+    said(story, "They part at step 1")
+    assert page.locator("#ld-scrubber .compared figure b").all_inner_texts() == [
+        "This run", "the <b>apple</b>", "Difference", "What moved",
+    ]  # fmt: skip
+    page.get_by_role("tab", name="Compare").click()
+    page.locator("#compare-off:not([disabled])").click()
+    page.locator("#ld-scrubber .compared").wait_for(state="detached")
+    page.locator("#compare-with input").click()
+    page.locator("[role=listbox] [role=option]").first.click()
+    said(story, "They part at step 1")
+
+    menu(story, 1, "Delete")
+    page.locator("#ld-tree .menu button", has_text="Keep").click()
+    assert page.locator("#ld-tree .run").count() == 2
+    menu(story, 1, "Delete")
+    page.locator("#ld-tree .menu button.sure").click()
+    page.locator("#ld-tree .run").nth(1).wait_for(state="detached")
+    page.locator("#ld-scrubber .compared").wait_for(state="detached")
+    menu(story, 0, "Delete")
+    page.locator("#ld-tree .menu button.sure").click()
+    page.locator("#ld-scrubber .empty").wait_for()
+    page.wait_for_function("() => !location.search.includes('run=')")
+
+
+def test_its_address_finds_it_again(story, browser):
+    page = story.page
+    run(story, steps=4)
+    shown(story, "step 4 of 4")
+    link = page.url
+    assert "?run=" in link
+    assert page.locator("#ld-scrubber .link").is_visible()
+
+    # another browser, a refresh, and the tab left and opened again
+    context = browser.new_context()
+    other = context.new_page()
+    other.goto(link)
+    other.locator("#ld-scrubber .where", has_text="step 4 of 4").wait_for()
+    assert other.locator("#ld-tree .run").count() == 0
+    context.close()
+    page.reload()
+    shown(story, "step 4 of 4")
+    page.locator("#ld-tree .run").wait_for()
+    story.tab("Prompt to image")
+    page.wait_for_function("() => !location.search.includes('run=')")
+    page.locator("#ld-tray .tray[data-state=done]").wait_for()
+    story.tab("Denoising steps")
+    page.wait_for_function("(link) => location.href === link", arg=link)
+    story.complaints[:] = [c for c in story.complaints if "AbortError" not in c and "errored out" not in c]
+
+    # one in progress goes on, and can be stopped from where it was found
+    page.locator("#steps-prompt textarea").fill("a blue cup on a red background")
+    story.tab("Prompt to image")
+    page.locator("#batch_size input[type=number]").fill("8")
+    run(story, steps=60, prompt="a blue cup on a red background")
+    page.locator("#ld-scrubber .coming img").first.wait_for()
+    page.wait_for_function("(link) => location.href !== link", arg=link)
+    second = page.context.new_page()
+    second.goto(page.url)
+    second.locator("#ld-scrubber .coming img").first.wait_for()
+    second.locator("#steps-stop").click()
+    second.locator("#ld-tree .state", has_text="stopped after step").wait_for()
+    second.close()
+    page.locator("#ld-scrubber .prompt", has_text="a blue cup").wait_for()
+
+
+def test_a_run_that_is_gone_is_a_sentence(browser, address, tmp_path):
+    context = browser.new_context()
+    lost = Story(context.new_page(), address, tmp_path)
+    lost.page.goto(f"{address}/?run={'x' * 22}")
+    lost.page.locator(".toast-wrap", has_text="is not kept any more").wait_for()
+    lost.page.wait_for_function("() => !location.search.includes('run=')")
+    lost.draw(steps=4)
+    context.close()
+    assert lost.complaints == []
