@@ -11,6 +11,7 @@ from ..trace import Trace
 from ..views.curves import curves
 from ..views.layout import SHEET_AREA, atlas
 from ..views.predictions import LANES, Decode, lane
+from ..views.updates import planned
 
 Put = Callable[[str, bytes], dict[str, Any]]
 """(file name, content) -> what the page finds it by, with or soon with a `url`."""
@@ -64,8 +65,9 @@ def run_pack(trace: Trace, look: Look) -> dict[str, Any]:
     """The numbers of a run, and what it was asked.
 
     Returns:
-        JSON: prompt, facts, steps, width, height, sigma, sigma_next, timestep (one for each step), curves,
-        lanes (none yet), show (names of lanes to show at first).
+        JSON: prompt, facts, steps (made), planned (of the whole run), width, height, sigma,
+        sigma_next, timestep (one for each step), curves, lanes (none yet), show (names of lanes to show
+        at first).
     """
     settings = trace.settings
     numbers = curves(trace, look.picture)
@@ -73,6 +75,7 @@ def run_pack(trace: Trace, look: Look) -> dict[str, Any]:
         "prompt": settings.prompt,
         "facts": facts(trace.model_name, settings, look.picture),
         "steps": len(trace.steps),
+        "planned": planned(trace) or len(trace.steps),
         "width": settings.width,
         "height": settings.height,
         "lanes": [],
@@ -83,7 +86,7 @@ def run_pack(trace: Trace, look: Look) -> dict[str, Any]:
         "curves": [
             {"title": "Noise level sigma (logarithmic)", "values": numbers["sigma"], "log": True},
             {"title": "Change of x0, share of its size", "values": numbers["relative_change"], "log": False},
-            {"title": "How much the prompt moves x0", "values": numbers["guidance"], "log": False},
+            {"title": "Pull of the prompt on x0", "values": numbers["guidance"], "log": False},
         ],
     }
 

@@ -37,7 +37,7 @@ const shortName = (index) => {
 };
 const stepName = (index) => {
   const before = state.run.before || 0;
-  return `${shortName(index)} of ${index < before ? before : state.run.steps - before}`;
+  return `${shortName(index)} of ${index < before ? before : (state.run.planned ?? state.run.steps) - before}`;
 };
 
 // An image as a bitmap that draws at once; works with the addresses of a server and of a file alike.
