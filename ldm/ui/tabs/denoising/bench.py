@@ -24,6 +24,7 @@ from .row import Row, build_asks
 Updates = dict[Any, Any]
 Mine = Callable[[], bool]
 AT_ONCE = 2  # runs that are drawn at a time, of everybody together
+OFTEN = 5  # of so many snapshots of a run in progress one tells the buttons too
 STILL = {"keep": True, "live": None}  # the player keeps what it shows, and nothing is in progress
 
 
@@ -131,14 +132,18 @@ class Bench:
         return next(self.app.engine.follow(run_id))
 
     def _live(self, run_id: str, owner: str, mine: Mine) -> Iterator[Updates]:
-        strip = Strip(run_id)
+        strip, listed = Strip(run_id), False
         for i, run in enumerate(self.app.engine.follow(run_id)):
             if run.resting or not mine():
                 return
             more: Updates = {}
             if i == 0:
-                tree = family.tree(self.app.engine.runs(owner), run_id, None)
-                more = {self.app.run: run_id, self.tree: tree, **self.row.held(run)}
+                more = {self.app.run: run_id}
+            if not listed and (run.frames or i > 0):  # nothing comes before the first picture
+                more[self.tree] = family.tree(self.app.engine.runs(owner), run_id, None)
+                listed = True
+            if i < OFTEN or i % OFTEN == 0:  # a page that is still being laid out misses the first ones
+                more |= self.row.held(run)
             yield {self.player: strip.value(run), **more}
 
     def _show(  # noqa: PLR0913 - as `show`

@@ -36,7 +36,7 @@ def build(bench: Bench) -> None:
     choice.input(shows_errors(does.choose), asked, outputs, trigger_mode="always_last", **PRIVATE)
     off.click(shows_errors(does.stop), asked[1:], outputs, **PRIVATE)
     states, widgets = [bench.app.owner, bench.shown, bench.other], [choice, off]
-    for state in (bench.shown, bench.other, bench.app.run):
+    for state in (bench.shown, bench.other):
         state.change(does.offer, states, widgets, trigger_mode="always_last", **PRIVATE)
     bench.tree.change(does.offer, states, widgets, trigger_mode="always_last", **PRIVATE)
 

@@ -17,7 +17,7 @@ from ....writing import write_file
 from ... import files
 from ...events import visitor
 from .bench import Bench
-from .board import how_far
+from .board import Pace, how_far
 
 GROUP = "race"
 AREA = 160 * 160  # pixels of a predicted picture, about
@@ -114,13 +114,14 @@ class Heat:
         if not self._mine():
             return None
         run_id = self._engine.start(settings, self._owner, visitor=visitor(), group=GROUP)
-        self.runs = (*self.runs, run_id)
+        self.runs, due = (*self.runs, run_id), Pace()
         for run in self._engine.follow(run_id):
             if not self._mine():
                 self._let_go(run)
                 return None
-            share = (self._made + run.step) / self._work
-            yield self._value(how_far(run, where), share, busy=True)
+            if due(run):
+                share = (self._made + run.step) / self._work
+                yield self._value(how_far(run, where), share, busy=True)
         self._made += settings.steps
         return run_id
 

@@ -77,10 +77,6 @@ class Turns:
     def __init__(self) -> None:
         self._newest: dict[str, object] = {}
 
-    def free(self) -> bool:
-        """Whether nobody has the page's turn."""
-        return session() not in self._newest
-
     @contextmanager
     def take(self) -> Iterator[Callable[[], bool]]:
         """The page's turn from now on; gives what says whether it still is."""

@@ -5,6 +5,7 @@ Every seed is an ordinary run that is paused early, so what is chosen goes on fr
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from threading import Event
 from typing import Any
 
 import gradio as gr
@@ -12,7 +13,7 @@ import gradio as gr
 from ....errors import SettingsError
 from ....settings import LIMITS, Settings
 from ... import files
-from ...events import PRIVATE, owner_of, shows_errors, visitor
+from ...events import PRIVATE, owner_of, session, shows_errors, visitor
 from ...parts import part
 from ...scrubber import Shown
 from ...tray import SEEDS
@@ -50,6 +51,7 @@ class Seeds:
         stop: gr.Button,
     ) -> None:
         self.bench, self.engine, self.turns = bench, bench.app.engine, Turns()
+        self._halts: dict[str, Event] = {}  # of each open page: ends what it has in progress
         self.count, self.steps, self.board, self.looked, self.halt = count, steps, board, looked, stop
 
     def look(self, values: Values) -> Iterator[Updates]:
@@ -77,8 +79,9 @@ class Seeds:
     def stop(self, token: object, looked: Looked) -> None:
         """Begin no more of them; the one in progress pauses, or is forgotten where it has no step yet."""
         owner = owner_of(token)
-        with self.turns.take():  # whoever looks ahead, or goes on, ends it
-            pass
+        halt = self._halts.get(session())
+        if halt is not None:
+            halt.set()
         for run in self.engine.runs(owner):
             if run.id in looked.runs and not run.resting:
                 if run.step:
@@ -138,23 +141,27 @@ class Seeds:
             undo: what becomes of a run that was begun while another event of this page took over.
         """
         board, due = Board(self.engine, owner), Pace()
+        self._halts[session()] = halt = Event()
         with self.turns.take() as mine:
             try:
                 for looked, run_id, where in begun:
-                    if not mine():
+                    if halt.is_set() or not mine():
                         undo(run_id)
                         break
                     yield {self.looked: looked, self.halt: gr.update(interactive=True)}
                     for run in self.engine.follow(run_id):
                         if mine() and due(run):
                             yield {self.board: board.value(looked, how_far(run, where), busy=True)}
-                    if not mine():
+                    if halt.is_set() or not mine():
                         break
             except Exception:
                 if mine():
                     yield self._rest(board, looked)
                 raise
-            if mine() or self.turns.free():  # else another event shows what there is
+            finally:
+                if self._halts.get(session()) is halt:
+                    del self._halts[session()]
+            if mine():
                 yield self._rest(board, looked)
 
     def _rest(self, board: Board, looked: Looked) -> Updates:
