@@ -45,6 +45,20 @@ def preferred_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def use_one_thread() -> None:
+    """Have torch compute on this thread alone, for a thread that works beside another one that uses all cores.
+
+    Two that share the cores wait for each other at every operator: a hundred small decodes took ten times as
+    long.  Holds for the calling thread and for those that begin to compute later.
+    """
+    torch.set_num_threads(1)
+
+
+def keep_own_threads() -> None:
+    """Have this thread keep its number of threads, whatever others ask for later."""
+    torch.set_num_threads(torch.get_num_threads())
+
+
 def keep_freed_memory() -> bool:
     """Have the process keep memory it frees, so that the next step need not fault it in again.
 

@@ -1,11 +1,12 @@
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import torch
 
 from ldm import speed
-from ldm.speed import MAX_GRAPHS, Graphs, preferred_dtype
+from ldm.speed import MAX_GRAPHS, Graphs, keep_own_threads, preferred_dtype, use_one_thread
 from tests.conftest import tiny_model
 
 
@@ -64,3 +65,29 @@ def test_kept_memory_is_a_setting_of_the_process_and_breaks_nothing():
         [sys.executable, "-c", code], cwd=Path(__file__).parents[1], capture_output=True, check=False
     )
     assert result.returncode == 0, result.stderr.decode()
+
+
+def test_a_thread_that_computes_alone_takes_no_other_thread_s_cores():
+    found, ready, go = {}, threading.Event(), threading.Event()
+
+    def engine():
+        torch.set_num_threads(2)
+        keep_own_threads()
+        ready.set()
+        go.wait()
+        found["engine"] = torch.get_num_threads()
+
+    def page():
+        use_one_thread()
+        found["page"] = torch.get_num_threads()
+
+    before = torch.get_num_threads()
+    threads = [threading.Thread(target=each) for each in (engine, page)]
+    threads[0].start()
+    ready.wait()
+    threads[1].start()
+    threads[1].join()
+    go.set()
+    threads[0].join()
+    torch.set_num_threads(before)
+    assert found == {"engine": 2, "page": 1}

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from ..errors import LdmError
+from ..speed import keep_own_threads
 from .limits import Limits
 from .records import Job, Run, Status
 
@@ -139,6 +140,7 @@ class Worker:
         self.rest(job, "failed")
 
     def _serve(self) -> None:
+        keep_own_threads()
         while True:
             with self.changed:
                 self.changed.wait_for(lambda: self._queue or self._closing)

@@ -16,6 +16,7 @@ from ..engine import Engine
 from ..generation import forward
 from ..latent_diffusion import FULL_DECODER, LatentDiffusion
 from ..player import Context, Look
+from ..speed import use_one_thread
 from ..trace import Trace
 from ..views.predictions import LANES, Decode
 from ..writing import write_file
@@ -105,9 +106,11 @@ class Packs:
         written: list[Path] = []
         look, put = Look(shown.picture, tuple(first), words), putter(shown.run_id, written)
         made = {**_named(shown, trace), **player.run_pack(trace, look), "before": len(trace.steps) - steps}
+        use_one_thread()  # the engine has the cores
         x0 = player.x0_frames(trace, decode, look)
         lanes = {lane["name"]: lane for lane in player.lanes_pack(trace, first, decode, look, put, x0)}
         yield {**made, "lanes": list(lanes.values())}
+        use_one_thread()  # another thread may go on from here
         rest = [name for name in LANES if name not in lanes]
         lanes |= {lane["name"]: lane for lane in player.lanes_pack(trace, rest, decode, look, put, x0)}
         made["lanes"] = [lanes[name] for name in LANES]
@@ -137,6 +140,7 @@ def write_page(model: LatentDiffusion, trace: Trace, path: Path, decode: Decode,
         SettingsError: the run has no steps to show.
         LdmError: the file cannot be written.
     """
+    use_one_thread()
     linear, named = player.linear_map(model), f"{files.stem(trace)}.safetensors"
     text = player.page(trace, decode, look, linear=linear, n_steps=model.n_steps, run_file=named)
     write_file(path, [text.encode()])
