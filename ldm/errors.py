@@ -9,6 +9,7 @@
 
 import difflib
 from collections.abc import Iterable
+from numbers import Integral
 
 
 class LdmError(Exception):
@@ -29,6 +30,13 @@ class CheckpointError(LdmError):
 
 class TraceError(LdmError):
     """A run file is unreadable, or cannot be written."""
+
+
+def check_index(name: str, value: object, count: int) -> None:
+    """Raise SettingsError unless `value` is a whole number from 0 to count - 1; True is none, numpy's are."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or not 0 <= int(value) < count:
+        shown = value if isinstance(value, Integral) else repr(value)
+        raise SettingsError(f"{name} must be between 0 and {count - 1}, got {shown!s:.40}.")
 
 
 def check_choice(kind: str, name: str, options: Iterable[str]) -> None:

@@ -46,7 +46,7 @@ def preferred_device() -> torch.device:
 
 
 def use_one_thread() -> None:
-    """Have torch compute on this thread alone, for a thread that works beside another one that uses all cores.
+    """Have torch compute on this thread alone: for one that works beside another that uses all cores.
 
     Two that share the cores wait for each other at every operator: a hundred small decodes took ten times as
     long.  Holds for the calling thread and for those that begin to compute later.

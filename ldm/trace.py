@@ -9,7 +9,7 @@ from typing import Self
 from PIL import Image
 from torch import Tensor
 
-from .errors import SettingsError
+from .errors import SettingsError, check_index
 from .settings import BATCH_NOISE, Settings
 
 PADDING = "[padding]"  # the position that all padding is summed into
@@ -196,8 +196,7 @@ class Trace:
             SettingsError: there is no such picture, or its noise is drawn for the whole batch.
         """
         settings, last = self.settings, self.settings.batch_size - 1
-        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index <= last:
-            raise SettingsError(f"picture must be between 0 and {last}, got {index!r:.40}.")
+        check_index("picture", index, last + 1)
         if last == 0:
             return self
         if settings.noise in BATCH_NOISE:

@@ -13,17 +13,21 @@ PLACE = ROOT / "docs" / "screenshots"
 SIZE = {"width": 1280, "height": 980}
 
 
-def shoot(story: Story, name: str) -> None:
-    """The page as it is, from the top."""
+def shoot(story: Story, name: str, of: str | None = None) -> None:
+    """The page as it is, from the top, or one part of it."""
     story.page.evaluate("window.scrollTo(0, 0)")
     story.page.mouse.move(2, 2)
     story.page.wait_for_timeout(800)
-    story.page.screenshot(path=PLACE / f"{name}.png", full_page=False)
+    path = PLACE / f"{name}.png"
+    if of is None:
+        story.page.screenshot(path=path, full_page=False)
+    else:
+        story.page.locator(of).screenshot(path=path)
     print(f"docs/screenshots/{name}.png")
 
 
 def main() -> None:
-    """Start the app, walk through it, keep three pictures."""
+    """Start the app, walk through it, keep its pictures."""
     PLACE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -39,7 +43,11 @@ def main() -> None:
             story.see_the_steps()
             for _ in range(9):
                 story.press("ArrowLeft")
+            story.page.locator("#ld-scrubber .scrub[data-whole]").wait_for()
             shoot(story, "denoising")
+            for panel in ("guidance", "words", "when"):
+                story.page.locator(f"#ld-scrubber [role=tab][data-name={panel}]").click()
+                shoot(story, f"denoising-{panel}", of="#ld-scrubber")
             story.round_trip(photo(folder / "photo.png", (640, 470)))
             shoot(story, "roundtrip")
 

@@ -87,6 +87,32 @@ def test_a_run_on_the_disk_is_listed_with_its_name_its_parent_and_its_pictures(m
     assert run_file.equal(last(engine, run_id).trace, trace)  # who follows it gets all of it
 
 
+def test_who_looks_late_gets_all_of_a_run_that_went_to_the_disk_meanwhile(make):
+    engine = make(keep_bytes=FEW)
+    run_id = engine.add(trace_of(), "me")
+    seen = engine.follow(run_id)  # nothing of it was looked at yet
+    engine.add(trace_of(1), "you")
+    assert engine.runs("me")[0].trace.steps == ()
+    assert run_file.equal(list(seen)[-1].trace, trace_of())
+
+
+def test_many_who_ask_for_more_than_there_is_room_for_are_all_served(make):
+    engine = make(keep_bytes=FEW)
+    ids = [engine.add(trace_of(i), "me") for i in range(4)]
+    served = []
+
+    def ask(run_id):
+        for _ in range(5):
+            served.append(len(engine.trace(run_id).steps))
+
+    threads = [threading.Thread(target=ask, args=(run_id,), daemon=True) for run_id in ids]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert served == [40] * 20
+
+
 def test_a_paused_run_goes_on_and_is_forked_from_the_disk(make):
     engine = make(keep_bytes=ONE)
     ids = [engine.start(S, "me", until=k, group="a race") for k in (1, 2)]

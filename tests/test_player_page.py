@@ -173,6 +173,26 @@ def test_a_run_of_broken_numbers_is_a_page_too():
     assert None in Read(made(trace)).run["curves"][1]["values"]
 
 
+def test_a_pack_of_broken_numbers_is_json():
+    trace = make_trace()
+    broken = torch.full_like(trace.steps[1].x, float("nan"))
+    step = replace(trace.steps[1], prediction=replace(trace.steps[1].prediction, x0=broken))
+    trace = replace(trace, steps=(trace.steps[0], step, *trace.steps[2:]))
+
+    def put(name, content):
+        return {"name": name}
+
+    x0 = player.x0_frames(trace, decode, Look())
+    context = player.Context(Look(), decode, put, x0, LINEAR)
+    whole = {**player.run_pack(trace, Look()), "parts": player.parts_pack(trace, context)}
+    assert "null" in json.dumps(whole, allow_nan=False)
+
+
+def test_a_run_without_steps_has_no_lanes():
+    with pytest.raises(SettingsError, match="The run has no steps to draw"):
+        player.x0_frames(replace(make_trace(), steps=()), decode, Look())
+
+
 def test_a_run_without_steps_is_refused():
     with pytest.raises(SettingsError, match=r"The run has no steps to draw\."):
         made(make_trace(steps=0))

@@ -257,3 +257,22 @@ def test_a_mask_without_one_picture_is_refused_and_so_is_a_picture_without_a_mas
         assert len(list(resume(model, trace, 1, init_image=PICTURE, mask=MASK))) == 5
     with pytest.raises(SettingsError, match="keeps a part of a picture: init_image needs a mask"):
         resume(model, both, 1, init_image=PICTURE)
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_run_from_a_picture_whose_first_level_stands_twice_goes_on_with_the_same_bits(model, at):
+    settings = dataclasses.replace(PLAIN, steps=4, sampler="langevin", steps_per_level=2, strength=0.75)
+    trace = run(model, settings, init_image=PICTURE)
+    assert (len(trace.steps), trace.sigmas) == (3, None)
+    again = list(resume(model, trace, at))
+    assert len(again) == 3 - at
+    assert all(same(a, b) for a, b in zip(again, trace.steps[at:], strict=True))
+
+
+def test_a_run_from_noise_that_is_given_a_picture_later_keeps_all_its_levels(model):
+    settings = dataclasses.replace(PLAIN, steps=4, strength=0.5)
+    trace = run(model, settings)
+    again = list(resume(model, trace, 2, mask=MASK))
+    kept = {"init_image": trace.images[0], "mask": MASK}
+    made = finish(model, settings, [*trace.steps[:2], *again], 0.0, **kept)
+    assert len(made.sigmas) == 5

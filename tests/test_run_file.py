@@ -451,3 +451,31 @@ def test_a_full_disk_is_an_error_that_names_the_file_and_keeps_the_old_one(path)
     assert said == "TraceError x.safetensors could not be written: File too large.\n"
     assert [p.name for p in path.parent.iterdir()] == ["x.safetensors"]
     assert path.read_bytes() == b"what was there"
+
+
+def maps_of(*shapes):
+    """Attention maps of one picture that are of nothing."""
+    return {f".{i}": torch.zeros(1, *shape, dtype=torch.float16) for i, shape in enumerate(shapes)}
+
+
+@pytest.mark.parametrize(
+    ("shapes", "said"),
+    [
+        ([(8, 8, 8), (5, 4, 4)], "has maps of several prompts"),
+        ([(8, 4, 4), (8, 2, 2)], "has other sizes than that of steps before"),
+    ],
+)
+def test_attention_that_does_not_fit_together_is_refused(path, shapes, said):
+    def change(record, tensors):
+        for name, tensor in maps_of(*shapes).items():
+            tensors[f"steps.1.attention{name}"] = tensor
+
+    assert refused(rewritten(path, change)).endswith(f"the attention of its step 1 {said}.")
+
+
+def test_attention_to_another_prompt_may_have_other_sizes(path):
+    def change(record, tensors):
+        for name, tensor in maps_of((3, 16, 16), (3, 8, 8)).items():
+            tensors[f"steps.0.attention{name}"] = tensor
+
+    assert run_file.load(rewritten(path, change)).steps[0].prediction.attention.sizes == [(16, 16), (8, 8)]

@@ -8,6 +8,7 @@ Who has the id may follow, pause, stop and fork a run; naming and deleting it ar
 import time
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
+from dataclasses import replace
 from threading import Condition
 from typing import TypeVar
 
@@ -172,7 +173,7 @@ class Runs:
         Raises:
             LdmError: there is no such run, it failed, or too many are watching.
         """
-        return self._use(run_id, self._worker.follow)
+        return self._whole(self._use(run_id, self._worker.follow))
 
     def trace(self, run_id: str) -> Trace:
         """What a run came to; of one that is not over the steps so far, without pictures.
@@ -204,14 +205,22 @@ class Runs:
 
     # inside; what takes a job holds the lock
 
+    def _whole(self, seen: Iterator[Run]) -> Iterator[Run]:
+        """A run that went to the disk before its follower came to look at it, with its steps again."""
+        for run in seen:
+            lost = run.resting and run.trace is not None and run.step and not run.trace.steps
+            yield replace(run, trace=self.trace(run.id)) if lost else run
+
     def _use(self, run_id: str, action: Callable[[Job], T]) -> T:
         """`action` on a run, its trace in memory; read back from the disk while no lock is held."""
-        while True:
+        done: list[T] = []
+        while not done:
             with self._lock:
                 job = self._store.find(run_id)
                 if not job.spilled:
                     return action(job)
-            self._store.bring_back(job)
+            self._store.bring_back(job, lambda job: done.append(action(job)))
+        return done[0]
 
     def _own(self, run_id: str, owner: str) -> Job:
         job = self._store.find(run_id)

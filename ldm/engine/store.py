@@ -90,17 +90,28 @@ class Store:
                 with self._lock:
                     self._put_out(job, trace, file)
 
-    def bring_back(self, job: Job) -> None:
-        """Read the trace of a run that lies on the disk.
+    def bring_back(self, job: Job, use: Callable[[Job], None]) -> None:
+        """Read the trace of a run that lies on the disk, and use it before it can go there again.
+
+        Args:
+            use: called with the lock held; not where the run is kept no longer.
 
         Raises:
-            LdmError: it is not there any more, or cannot be read; it is not kept then.
+            LdmError: it cannot be read; it is not kept then.
         """
+        try:
+            self._read(job, use)
+        finally:
+            self.make_room()
+
+    def _read(self, job: Job, use: Callable[[Job], None]) -> None:
         with self._disk:
             with self._lock:
-                file = job.file
-                if not job.spilled or file is None:
-                    return
+                file = job.file if job.spilled else None
+                if job.id in self._jobs and not job.spilled:  # somebody else brought it back
+                    use(job)
+            if file is None:
+                return
             try:
                 trace = run_file.load(file)
             except TraceError as error:
@@ -113,7 +124,8 @@ class Store:
                 if job.spilled:
                     job.result, job.spilled = trace, False
                     job.weigh()
-        self.make_room()
+                if job.id in self._jobs:
+                    use(job)
 
     def _forget(self) -> None:
         """Drop the runs that are too old; the newest stays."""

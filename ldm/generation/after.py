@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..diffusion.denoiser import PREDICTION_TYPES, PredictionType, guide
 from ..diffusion.guidance import Guidance, progress
-from ..errors import SettingsError, check_choice
+from ..errors import SettingsError, check_choice, check_index
 from ..settings import LIMITS
 from ..trace import Step, Trace
 from .asked import guidance_of
@@ -41,9 +41,12 @@ def guided(
         SettingsError: the run has no such step or picture, a value is out of its range, only one prediction
             was made, or a kept part of the picture hides what a formula needs of all of it.
     """
+    for name, value in (("cfg_scale", cfg_scale), ("cfg_rescale", cfg_rescale)):
+        if isinstance(value, bool) or not isinstance(value, int | float | None):
+            raise SettingsError(f"{name} must be a number, got {value!r:.40}.")
     low, high = CFG_RANGE
     if not low <= cfg_scale <= high:
-        raise SettingsError(f"cfg_scale must be between {low:g} and {high:g} here, got {cfg_scale:g}.")
+        raise SettingsError(f"cfg_scale must be between {low:g} and {high:g} here, got {cfg_scale!s:.40}.")
     made = _step(trace, step)
     settings = trace.settings
     guidance = replace(
@@ -53,9 +56,7 @@ def guided(
     ).at(progress(made.timestep, n_steps))
     _check_stored(trace, made, guidance)
     if picture is not None:
-        last = len(made.x) - 1
-        if not 0 <= picture <= last:
-            raise SettingsError(f"picture must be between 0 and {last}, got {picture}.")
+        check_index("picture", picture, len(made.x))
         made = made.of_picture(picture)
     p = made.prediction
     x = made.x if made.x_asked is None else made.x_asked
@@ -66,8 +67,7 @@ def guided(
 
 
 def _step(trace: Trace, index: int) -> Step:
-    if not 0 <= index < len(trace.steps):
-        raise SettingsError(f"step must be between 0 and {len(trace.steps) - 1}, got {index}.")
+    check_index("step", index, len(trace.steps))
     return trace.steps[index]
 
 

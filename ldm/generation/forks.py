@@ -110,10 +110,15 @@ def own_levels(
 
     With the picture they would read as those of a run that started from it.
     """
-    if not from_picture or not steps or first_step(settings) == 0:
+    first = first_step(settings)
+    if not from_picture or not steps or first == 0:
         return None
     whole = levels_of(model, settings)
-    return whole if float(whole[0]) == steps[0].sigma else None
+    if float(whole[0]) != steps[0].sigma:
+        return None
+    # a level can stand several times, so that it does not tell which step it is
+    skipped = [float(whole[position(whole, first + k)]) for k in range(len(steps))]
+    return None if skipped == [step.sigma for step in steps] else whole
 
 
 def way_on(model: LatentDiffusion, trace: Trace, at: int, settings: Settings) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..diffusion.guidance import progress
-from ..errors import SettingsError
+from ..errors import SettingsError, check_index
 from ..latent_diffusion import LatentDiffusion
 from ..trace import Trace
 from .asked import mute_of
@@ -43,8 +43,7 @@ def heads(
     """
     settings = trace.settings
     for name, value, count in (("step", step, len(trace.steps)), ("picture", picture, settings.batch_size)):
-        if not 0 <= value < count:
-            raise SettingsError(f"{name} must be between 0 and {count - 1}, got {value}.")
+        check_index(name, value, count)
     if negative and not settings.guided:
         raise SettingsError("This run was made at guidance 1: the network was not shown a negative prompt.")
     made = trace.steps[step].of_picture(picture)

@@ -1,5 +1,6 @@
 """A run as the page gets it: lanes as sheets of pictures, numbers as lists."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +11,7 @@ from ..settings import Settings
 from ..trace import Trace
 from ..views.curves import curves
 from ..views.layout import SHEET_AREA, atlas
-from ..views.predictions import LANES, Decode, lane
+from ..views.predictions import LANES, NO_GUIDANCE, Decode, check_step, lane
 from ..views.updates import planned
 
 Put = Callable[[str, bytes], dict[str, Any]]
@@ -27,6 +28,7 @@ SHORT = {  # on buttons
     "guidance": "Pull of the prompt",
     "change": "Change",
 }
+WITHOUT = ("x0_uncond", "guidance")  # made of what is predicted without the prompt
 PER_STEP = ("x_t", "x0", "eps", "x0_cond", "x0_uncond")  # drawn from one step alone
 PIECE = 32
 QUALITY = {"x_t": 70}  # of noise, in which nobody sees it; QUALITIES of the others
@@ -71,7 +73,7 @@ def run_pack(trace: Trace, look: Look) -> dict[str, Any]:
     """
     settings = trace.settings
     numbers = curves(trace, look.picture)
-    return {
+    made = {
         "prompt": settings.prompt,
         "facts": facts(trace.model_name, settings, look.picture),
         "steps": len(trace.steps),
@@ -89,6 +91,16 @@ def run_pack(trace: Trace, look: Look) -> dict[str, Any]:
             {"title": "Pull of the prompt on x0", "values": numbers["guidance"], "log": False},
         ],
     }
+    return {key: finite(value) for key, value in made.items()}
+
+
+def finite(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """What is no number becomes null, for JSON has no other word for it."""
+    if isinstance(value, dict):
+        return {key: finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def lanes_pack(
@@ -108,13 +120,20 @@ def lanes_pack(
 
     Returns:
         name, title, short (for a button), how (it was drawn), sheet (a file), columns, rows, pixels (whether
-        a cell is as small as the latents, to be enlarged in blocks).
+        a cell is as small as the latents, to be enlarged in blocks), why (there is nothing in it at any step;
+        null where there is).
     """
     packs = []
     for name in names:
         drawn = x0 if x0 is not None and _is_x0(trace, name) else _drawn(trace, name, decode, look)
-        packs.append(_lane_pack(name, drawn, look, put))
+        packs.append({**_lane_pack(name, drawn, look, put), "why": _why_empty(trace, name)})
     return packs
+
+
+def _why_empty(trace: Trace, name: str) -> str | None:
+    if name not in WITHOUT or any(step.prediction.x0_uncond is not None for step in trace.steps):
+        return None
+    return NO_GUIDANCE
 
 
 def _is_x0(trace: Trace, name: str) -> bool:
@@ -125,6 +144,7 @@ def _is_x0(trace: Trace, name: str) -> bool:
 
 
 def _drawn(trace: Trace, name: str, decode: Decode, look: Look) -> list[Image.Image]:
+    check_step(trace, 0)
     size = latent_size(trace) if name in PIXELS else fitted(trace, SHEET_AREA / len(trace.steps))
     return frames(trace, name, decode, size, look.picture)
 

@@ -9,7 +9,6 @@ import hashlib
 import html
 import io
 import json
-import math
 import mimetypes
 from collections.abc import Sequence
 from string import Template
@@ -22,7 +21,7 @@ from ..settings import Settings
 from ..trace import Trace
 from ..views.predictions import LANES, Decode, check_step
 from .assets import page_script, page_style, page_template, script, style, template
-from .pack import Look, pack, seed_of, x0_frames
+from .pack import Look, finite, pack, seed_of, x0_frames
 from .parts import Context, parts_pack
 
 PICTURE_SIDE = 512  # pixels at most of the picture beside the settings
@@ -95,16 +94,7 @@ def inline(name: str, content: bytes) -> dict[str, Any]:
 
 def as_json(value: object) -> str:
     """JSON that can stand inside a script element: ASCII, nothing of it is read as markup, no NaN."""
-    return json.dumps(_finite(value), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-
-
-def _finite(value: Any) -> Any:  # noqa: ANN401 - JSON
-    """What is no number becomes null, as a server's JSON has it."""
-    if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json.dumps(finite(value), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
 def settings_rows(trace: Trace, look: Look) -> list[tuple[str, str, str]]:

@@ -69,9 +69,7 @@ def trace_of(record: object, tensors: dict[str, Tensor]) -> Trace:
         raise TraceError("it has a mask for no picture")
     _check_shapes(steps, settings.batch_size, len(images))
     _check_sizes(steps, settings)
-    parent = _take(record, "parent", list, type(None))
-    if parent is not None and ([type(value) for value in parent] != [str, int] or parent[1] < 0):
-        raise TraceError(f"its parent is {reprlib.repr(parent)}")
+    _check_maps(steps)
     return Trace(
         settings=settings,
         model_name=_take(record, "model_name", str),
@@ -82,11 +80,21 @@ def trace_of(record: object, tensors: dict[str, Tensor]) -> Trace:
         images=tuple(images),
         seconds=_float(record, "seconds"),
         finished=_take(record, "finished", bool),
-        parent=None if parent is None else (parent[0], parent[1]),
+        parent=_parent(record),
         init_image=start,
         mask=mask,
         sigmas=_sigmas(record),
     )
+
+
+def _parent(record: object) -> tuple[str, int] | None:
+    """The run that it was taken up from, and the step."""
+    parent = _take(record, "parent", list, type(None))
+    if parent is None:
+        return None
+    if [type(value) for value in parent] != [str, int] or parent[1] < 0:
+        raise TraceError(f"its parent is {reprlib.repr(parent)}")
+    return parent[0], parent[1]
 
 
 def _sigmas(record: object) -> tuple[float, ...] | None:
@@ -202,3 +210,18 @@ def _check_sizes(steps: list[Step], settings: Settings) -> None:
     low, high = FACTORS
     if (columns * factor, rows * factor) != (width, height) or not low <= factor <= high:
         raise TraceError(f"its latents of {columns} x {rows} do not fit a picture of {width} x {height}")
+
+
+def _check_maps(steps: list[Step]) -> None:
+    """Maps of a step must be of the same positions, and those of the same positions of the same sizes."""
+    for name in ("attention", "attention_uncond"):
+        sizes: dict[int, list[tuple[int, int]]] = {}
+        for k, step in enumerate(steps):
+            maps: AttentionMaps | None = getattr(step.prediction, name)
+            if maps is None:
+                continue
+            count = maps.maps[0].shape[1]
+            if any(m.shape[1] != count for m in maps.maps):
+                raise TraceError(f"the {name} of its step {k} has maps of several prompts")
+            if sizes.setdefault(count, maps.sizes) != maps.sizes:
+                raise TraceError(f"the {name} of its step {k} has other sizes than that of steps before")

@@ -13,7 +13,7 @@ import gradio as gr
 from gradio.context import LocalContext
 
 from ..engine import LOCAL
-from ..errors import LdmError
+from ..errors import LdmError, SettingsError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -54,6 +54,17 @@ def as_message(error: Exception) -> gr.Error:
         return gr.Error(str(error), title="", print_exception=False)
     log.error("a handler failed", exc_info=error)
     return gr.Error(f"Something broke inside: {type(error).__name__}. The program's log says more.", title="")
+
+
+def whole(name: str, value: object) -> int:
+    """A whole number that a program sent; 2.0 is one.
+
+    Raises:
+        SettingsError: it is none.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0:  # not of NaN
+        return int(value)
+    raise SettingsError(f"{name} must be a whole number, got {value!r:.40}.")
 
 
 def owner_of(token: object) -> str:

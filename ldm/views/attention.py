@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..errors import SettingsError
+from ..errors import SettingsError, check_index
 from ..trace import AttentionMaps, Trace
 from .latents import heat
 from .layout import blank, grid
@@ -185,8 +185,7 @@ def _recorded(
         return []
     count = maps[-1].maps[0].shape[1]
     for token in tokens:
-        if not 0 <= token < count:
-            raise SettingsError(f"token must be between 0 and {count - 1}, got {token}.")
+        check_index("token", token, count)
     return [m for m in maps if m.maps[0].shape[1] == count]
 
 

@@ -137,8 +137,12 @@ def tensor_at(trace: Trace, key: str, picture: int = 0) -> Tensor:
     """
     name, _, rest = key.partition(" ")
     if name in ("noise", "between"):
-        return _noise_at(trace, name, rest)[picture].double()
-    if not rest.isdigit() or int(rest) >= len(trace.steps):
+        try:
+            drawn = _noise_at(trace, name, rest)
+        except ValueError as error:
+            raise SettingsError(f"tensor must be a draw of the run's noise, got {key!r:.60}.") from error
+        return drawn[picture].double()
+    if not rest.isdecimal() or int(rest) >= len(trace.steps):
         raise SettingsError(f"tensor must be one of the run's steps, got {key!r:.60}.")
     step = trace.steps[int(rest)]
     if name == "output":

@@ -156,6 +156,7 @@ def _method(at: At, guidance: Guidance) -> dict[str, float]:
     cond, uncond, other = (at.tensor(key)[None] for key in keys)
     away = (combine(cond, uncond, other, guidance) - uncond).flatten()
     sides = torch.stack([(cond - uncond).flatten(), (other - uncond).flatten()], dim=1)  # (C * H * W, 2)
+    sides, away = sides.nan_to_num(0, 0, 0), away.nan_to_num(0, 0, 0)  # the solver refuses what is no number
     a, b = torch.linalg.lstsq(sides, away[:, None]).solution.flatten().tolist()
     return dict(zip(keys, (a, 1 - a - b, b), strict=True))
 

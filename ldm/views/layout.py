@@ -11,6 +11,7 @@ PAPER = (24, 24, 27)
 INK = (235, 235, 235)
 GAP = 4
 LABEL_HEIGHT = 18
+ROOM = 64  # pixels of width below which no words can be read
 HOLD_MS = 1500  # how long an animation rests on its last picture
 # of a sheet, in pixels: what browsers draw from without refusing, and 128 MB when decoded
 SHEET_SIDE = 16384
@@ -120,8 +121,10 @@ def enlarge(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def blank(size: tuple[int, int], text: str) -> Image.Image:
-    """A dark picture that says why there is nothing to see."""
+    """A dark picture that says why there is nothing to see, where there is room for words."""
     image = Image.new("RGB", size, PAPER)
+    if size[0] < ROOM:
+        return image
     draw = ImageDraw.Draw(image)
     y = 4
     for line in _wrapped(text, size[0] - 8):

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..errors import SettingsError, check_choice
+from ..errors import SettingsError, check_choice, check_index
 from ..images import to_images
 from ..trace import Step, Trace
 from .latents import colours, heat
@@ -62,8 +62,7 @@ def check_step(trace: Trace, step_index: int) -> Step:
     """
     if not trace.steps:
         raise SettingsError("The run has no steps to draw.")
-    if not 0 <= step_index < len(trace.steps):
-        raise SettingsError(f"step must be between 0 and {len(trace.steps) - 1}, got {step_index}.")
+    check_index("step", step_index, len(trace.steps))
     return trace.steps[step_index]
 
 
@@ -73,9 +72,7 @@ def check_picture(trace: Trace, picture: int) -> None:
     Raises:
         SettingsError: the batch has no such picture.
     """
-    count = trace.settings.batch_size
-    if not 0 <= picture < count:
-        raise SettingsError(f"picture must be between 0 and {count - 1}, got {picture}.")
+    check_index("picture", picture, trace.settings.batch_size)
 
 
 def guidance(trace: Trace, k: int) -> Tensor | None:

@@ -1,8 +1,10 @@
 """What a person does with a run on the denoising tab, in a real browser."""
 
 import pytest
+from axe_playwright_python.base import AXE_FILE_PATH
 
 from .story import PROMPT, Story, running_app, told
+from .test_panels import AXE
 
 pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -79,6 +81,7 @@ def menu(story, index, choice):
 def test_a_run_comes_live_pauses_steps_goes_on_and_stops(story):
     page = story.page
     assert page.locator("#steps-run").count() == 0 or not page.locator("#steps-run").is_visible()
+    page.locator("#batch_size input[type=number]").fill("8")  # so that it lasts
     run(story, steps=60)
     page.locator("#ld-scrubber .coming img").first.wait_for()
     assert on(story) == ["pause", "stop"]
@@ -86,18 +89,19 @@ def test_a_run_comes_live_pauses_steps_goes_on_and_stops(story):
     page.locator("#ld-scrubber .scrub[data-step]").wait_for()
     page.locator("#steps-continue:not([disabled])").wait_for()
     assert on(story) == ["run", "step", "continue", "stop"]
-    made = int(story.text("#ld-scrubber .where").split()[-1])
+    made = int(story.text("#ld-scrubber .where").split()[1])
     assert 1 <= made < 60
     assert f"paused after step {made} of 60" in story.text("#ld-tree .state")
     page.locator("#steps-step").click()
-    shown(story, f"step {made + 1} of {made + 1}")
+    shown(story, f"step {made + 1} of 60")
     page.locator("#steps-step").click()
-    shown(story, f"step {made + 2} of {made + 2}")
+    shown(story, f"step {made + 2} of 60")
     page.locator("#steps-continue").click()
     page.locator("#steps-stop:not([disabled])").wait_for()
     page.locator("#ld-scrubber .live:not([hidden])").wait_for()
     page.locator("#steps-stop").click()
     page.locator("#ld-tree .state", has_text="stopped after step").wait_for()
+    page.locator("#steps-run:not([disabled])").wait_for()
     assert on(story) == ["run", "step"]
     assert page.locator("#ld-tree .run").count() == 1
 
@@ -216,3 +220,25 @@ def test_a_run_that_is_gone_is_a_sentence(browser, address, tmp_path):
     lost.draw(steps=4)
     context.close()
     assert lost.complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_and_it_fits_a_phone(browser, address, tmp_path, scheme):
+    context = browser.new_context(viewport={"width": 360, "height": 740}, color_scheme=scheme)
+    story = Story(context.new_page(), address, tmp_path)
+    story.open()
+    run(story, steps=4)
+    shown(story, "step 4 of 4")
+    branch(story)
+    said(story, "They never part")
+    page = story.page
+    page.locator("#ld-tree .more").first.click()
+    page.locator("#branch-here > .label-wrap").click()
+    page.locator("#ld-branch-paint canvas").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    page.add_script_tag(content=AXE_FILE_PATH.read_text())
+    for name in ("Branch", "Compare"):
+        story.tool(name)
+        assert page.evaluate(AXE) == []
+    context.close()
+    assert story.complaints == []

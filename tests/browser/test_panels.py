@@ -12,7 +12,7 @@ from ldm.views.equations import equations
 from ldm.views.predictions import lane
 from ldm.views.schedule import schedule_columns
 
-from .story import running_app, told
+from .story import DRAWN, running_app, told
 
 pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -121,6 +121,51 @@ def test_axe_finds_nothing_serious(address, tmp_path, scheme):
             opened(story, name)
             found = story.page.evaluate(AXE)
             assert found == [], f"{scheme}, {name}"
+
+
+def test_a_lane_that_is_slow_comes_all_the_same(story):
+    asked = []
+
+    def late(route):  # the first answer is lost, the second one comes after the pack with everything
+        asked.append(route.request.url)
+        if asked.count(route.request.url) == 1:
+            route.abort()
+        else:
+            route.continue_()
+
+    story.page.route("**/x0-*.jpg", late)
+    story.page.reload()
+    story.page.locator("#ld-scrubber figure[data-name=x0] canvas").wait_for()
+    story.page.wait_for_function(DRAWN)
+    assert story.page.locator("#ld-scrubber figure[data-loading]").count() == 0
+    assert len(asked) >= 2
+    story.complaints[:] = [each for each in story.complaints if "ERR_FAILED" not in each]
+
+
+def test_the_focus_stays_where_keys_can_go_on(story):
+    page = story.page
+    page.locator("#steps-step").press("Enter")
+    page.locator("#steps-stop:not([disabled])").wait_for()
+    page.locator("#ld-tree .state", has_text="paused").wait_for()
+    page.locator("#steps-stop").press("Enter")
+    page.locator("#ld-tree .state", has_text="stopped").wait_for()
+    page.wait_for_function("document.activeElement.id === 'steps-run'")
+    more = page.locator("#ld-tree .more")
+    more.first.press("Enter")
+    for name in ("Delete", "Delete"):
+        page.locator("#ld-tree .menu").get_by_role("button", name=name).press("Enter")
+    page.wait_for_function("document.querySelectorAll('#ld-tree .run').length === 1")
+    page.wait_for_function("document.activeElement.className === 'more'")
+
+
+def test_lanes_that_were_picked_stay_for_the_next_run(story):
+    page = story.page
+    page.locator("#ld-scrubber [data-lane=change]").click()
+    page.locator("#steps-prompt textarea").fill("a cat " * 200)
+    page.locator("#steps-run").click()
+    page.locator("#ld-scrubber .rest:visible").wait_for()  # a long prompt is cut
+    page.locator("#ld-scrubber .scrub[data-whole]").wait_for()
+    assert page.locator("#ld-scrubber figure[data-name=change]").count() == 1
 
 
 FLIPS = """async () => {

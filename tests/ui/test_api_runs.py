@@ -38,6 +38,13 @@ def test_pages_of_what_is_not_there_are_refused(client, run_id):
     assert "picture must be a whole number, got 0.5." in refused(client, "/page", run_id=run_id, picture=0.5)
 
 
+@pytest.mark.parametrize("value", ["x", None, True, [], {"a": 1}], ids=str)
+def test_a_place_that_is_no_number_is_told_in_a_sentence(client, run_id, value):
+    said = refused(client, "/page", run_id=run_id, picture=value)
+    assert "picture must be a whole number, got" in said
+    assert "at must be a whole number, got" in refused(client, "/branch", run_id=run_id, at=value)
+
+
 def test_branches_take_what_generate_takes_and_nothing_is_required_but_where(client):
     endpoint = client.view_api(return_format="dict")["named_endpoints"]["/branch"]
     names = [p["parameter_name"] for p in endpoint["parameters"]]
@@ -79,4 +86,4 @@ def test_a_branch_that_cannot_be_is_told_in_a_sentence(client, run_id):
     assert re.search(r"at must be between 0 and 4, .*got 9", refused(client, "/branch", run_id=run_id, at=9))
     assert "at must be a whole number, got 1.5." in refused(client, "/branch", run_id=run_id, at=1.5)
     said = refused(client, "/branch", run_id=run_id, at=1, cfg_scale=99)
-    assert "cfg_scale must be between 0" in said
+    assert "cfg_scale must be between -2 and 30, got 99." in said

@@ -133,6 +133,7 @@ def test_an_address_finds_its_run_whoever_opens_it(running, monkeypatch):
     found = running.find(asked({"run": values[bench.app.run]}))
     assert found[bench.app.run] == values[bench.app.run]
     assert found[bench.app.tabs].selected == "denoising"
+    assert found[bench.row.prompt] == S.prompt  # so that Run draws it again
     stranger = held(bench, "s" * 20, S) | {bench.app.run: found[bench.app.run]}
     seen, _ = after(running, stranger, running.arrive(stranger))
     assert whole(seen[bench.player]["run"])["steps"] == 5

@@ -222,3 +222,11 @@ def test_a_page_of_its_own_has_the_apps_colours(dark):
     for name, value in here.items():
         if not name.startswith("font"):
             assert value == _colour(theirs, name), name
+
+
+@pytest.mark.parametrize("trace", TRACES.values(), ids=TRACES)
+def test_a_lane_without_anything_says_why(trace):
+    *_, value = made(trace)
+    guided = any(step.prediction.x0_uncond is not None for step in trace.steps)
+    empty = {lane["name"] for lane in value.get("lanes", []) if lane["why"]}
+    assert empty == (set() if guided else {"x0_uncond", "guidance"})

@@ -409,7 +409,9 @@ def test_the_views_read_settings_as_a_run_does():
         assert guidance_equation.guidance_of(changed, 0) == asked.guidance_of(changed)
 
 
-@pytest.mark.parametrize("key", ["x 99", "x0_uncond 0", "x_asked 0", "colour 0", "x one"])
+@pytest.mark.parametrize(
+    "key", ["x 99", "x0_uncond 0", "x_asked 0", "colour 0", "x one", "x ²", "noise one", "between 1"]
+)
 def test_a_tensor_that_is_not_there_is_named(key):
     trace, _ = made("euler", cfg_scale=1.0)
     with pytest.raises(SettingsError, match=f"got '{key}'"):
@@ -422,3 +424,12 @@ def test_a_tensor_that_is_not_there_is_named(key):
 )
 def test_numbers_have_four_digits_as_people_write_them(value, text):
     assert number(value) == text
+
+
+def test_perpendicular_guidance_of_broken_numbers_is_told_too(model):
+    settings = Settings("a", negative_prompt="red", steps=2, width=32, height=32, cfg_method="perpendicular")
+    trace = generation.run(model, settings)
+    step = trace.steps[1]
+    broken = dataclasses.replace(step.prediction, x0_cond=torch.full_like(step.x, math.nan))
+    steps = (trace.steps[0], dataclasses.replace(step, prediction=broken))
+    assert equations(dataclasses.replace(trace, steps=steps), 1)

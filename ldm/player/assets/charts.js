@@ -47,7 +47,7 @@ const bars = (title, values) => {
   const all = values.map((_, i) => { const bar = make('i'); bar.addEventListener('click', () => seek(i)); return bar; });
   box.append(...all);
   caption.append(make('b', title), make('span'));
-  ends.append(make('span', 'step 1'), make('span', `step ${values.length}`));
+  ends.append(make('span', 'step 1'), make('span', values.length > 1 ? `step ${values.length}` : ''));
   figure.append(caption, box, ends);
   const set = (given) => { box.dataset.values = JSON.stringify(given); const most = Math.max(...given, 1); given.forEach((value, i) => all[i].style.setProperty('--tall', `${(100 * value) / most}%`)); };
   set(values);

@@ -8,6 +8,7 @@ const state = {
   run: null, // what `pack` in pack.py made, its lanes with their sheets loaded
   index: 0, // of the step that is shown
   shown: [], // names of the lanes that are, in order
+  wanted: null, // those that were picked; a run that has not all of them yet, or has no such, does not change it
   pinned: null, // the step that others are compared with
   other: null, // a second run to compare with, in the same form
 };
@@ -40,15 +41,22 @@ const stepName = (index) => {
   return `${shortName(index)} of ${index < before ? before : (state.run.planned ?? state.run.steps) - before}`;
 };
 
+// Tries again for about a minute: a network that was away comes back.
+const patient = async (does) => {
+  for (let wait = 1000; ; wait *= 2) {
+    try { return await does(); } catch (error) { if (wait > 32000) throw error; }
+    await new Promise((done) => setTimeout(done, wait));
+  }
+};
 // An image as a bitmap that draws at once; works with the addresses of a server and of a file alike.
-const bitmap = async (url) => {
+const bitmap = (url) => patient(async () => {
   const image = new Image();
   image.src = url;
   await image.decode();
   return createImageBitmap(image);
-};
+});
 // A file of numbers.  `fetch` reads addresses that start with "data:" too, also in a page opened from a disk.
-const numbersOf = async (file, Kind) => new Kind(await (await fetch(file.url)).arrayBuffer());
+const numbersOf = async (file, Kind) => new Kind(await patient(async () => (await fetch(file.url)).arrayBuffer()));
 
 let asked = false;
 const draw = () => {

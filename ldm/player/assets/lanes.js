@@ -2,10 +2,11 @@
 const overlays = []; // functions (context, lane name, index, canvas) that draw on a lane after its picture
 
 const laneOf = (run, name) => run.lanes.find((lane) => lane.name === name);
+const shows = (name) => { const lane = laneOf(state.run, name); return Boolean(lane && !lane.why); }; // and not only why not
 const load = async (run, lane) => {
   if (lane.bitmap || !lane.sheet) return;
-  lane.loading ??= bitmap(lane.sheet.url).then((made) => { lane.bitmap = made; });
-  await lane.loading;
+  lane.loading ??= bitmap(lane.sheet.url);
+  lane.bitmap = await lane.loading; // whoever else waits for this sheet may be the same lane of a newer pack
 };
 
 // One step of a lane, filling the canvas.
@@ -57,6 +58,7 @@ const canvasOf = (lane, label) => {
 const figureOf = (lane) => {
   const figure = make('figure'), view = make('div'), caption = make('figcaption');
   figure.dataset.name = lane.name;
+  figure.toggleAttribute('data-loading', Boolean(lane.sheet && !lane.bitmap));
   view.className = 'view';
   view.append(canvasOf(lane, `${lane.title}: ${state.run.prompt}`));
   point(view);
@@ -74,7 +76,7 @@ const drawLanes = (index) => {
     if (name === 'difference') {
       paintDifference(context, [state.run, 'x0', index], [state.run, 'x0', state.pinned]);
     } else {
-      paint(context, state.run, name, index);
+      if (paint(context, state.run, name, index)) figure.removeAttribute('data-loading');
       if (state.run.before) figure.querySelector('b').textContent = (index < state.run.before && GIVEN[name]) || laneOf(state.run, name).title;
       for (const overlay of overlays) overlay(context, name, index, canvas);
     }
@@ -97,20 +99,23 @@ const layLanes = () => {
 };
 const layPick = () => {
   const buttons = state.run.lanes.map((lane) => {
-    const button = make('button', lane.short, { type: 'button', title: lane.title, 'aria-pressed': state.shown.includes(lane.name) });
+    const button = make('button', lane.short, { type: 'button', title: lane.why || lane.title, 'aria-pressed': state.shown.includes(lane.name) });
+    button.disabled = Boolean(lane.why);
     button.dataset.lane = lane.name;
     button.addEventListener('click', () => {
       const on = !state.shown.includes(lane.name);
       if (!on && state.shown.length === 1) return; // one lane stays
       const order = state.run.lanes.map((each) => each.name);
       const kept = on ? [...state.shown, lane.name] : state.shown.filter((name) => name !== lane.name);
-      state.shown = order.filter((name) => kept.includes(name));
+      state.wanted = state.shown = order.filter((name) => kept.includes(name));
       button.setAttribute('aria-pressed', on);
       layLanes();
     });
     return button;
   });
+  const held = $('.pick').contains(document.activeElement) && document.activeElement.dataset.lane;
   $('.pick').replaceChildren(...buttons);
+  if (held) buttons.find((each) => each.dataset.lane === held)?.focus({ preventScroll: true });
 };
 $('.pin').addEventListener('click', () => {
   state.pinned = state.pinned === null ? state.index : null;
@@ -123,9 +128,9 @@ heard.run.push((same) => {
     state.pinned = null;
     $('.pin').setAttribute('aria-pressed', 'false');
     $('.pin').textContent = 'Pin this step';
-    const there = state.shown.filter((name) => laneOf(state.run, name));
-    state.shown = there.length ? there : state.run.show.filter((name) => laneOf(state.run, name));
   }
+  const there = (state.wanted || []).filter(shows);
+  if (!same || there.length) state.shown = there.length ? there : state.run.show.filter(shows);
   layPick();
   layLanes();
 });

@@ -36,7 +36,7 @@ $('.pick').before(card);
 const leave = () => { card.hidden = true; card.replaceChildren(); };
 const teach = (n) => {
   const { run } = state, page = LESSON[n];
-  state.shown = page.lanes.filter((name) => laneOf(run, name));
+  state.shown = page.lanes.filter(shows);
   if (!state.shown.length) state.shown = ['x0'];
   layPick();
   layLanes();

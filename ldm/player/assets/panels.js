@@ -72,7 +72,7 @@ const plot = ({ title, values, log, unit }) => {
   picture.addEventListener('pointermove', (event) => { if (event.buttons) at(event); });
   const figure = make('figure', null, { class: 'curve' }), caption = make('figcaption'), ends = make('div', null, { class: 'ends' });
   caption.append(make('b', title), make('span'));
-  ends.append(make('span', shortName(0)), make('span', shortName(values.length - 1)));
+  ends.append(make('span', shortName(0)), make('span', values.length > 1 ? shortName(values.length - 1) : ''));
   figure.append(caption, picture, ends);
   const cursor = picture.querySelector('.cursor');
   return { figure, step: (index) => {

@@ -28,7 +28,7 @@ register({
     const plots = [
       { title: 'Noise level sigma (logarithmic)', values: columns.sigma, log: true },
       { title: 'Log signal-to-noise ratio', values: columns.log_snr },
-      { title: 'Share of a picture’s amplitude that is left', values: columns.signal },
+      { title: 'Share of the picture left', values: columns.signal },
     ].map(plot);
     const box = make('div', null, { class: 'curves' });
     box.append(...plots.map((each) => each.figure));

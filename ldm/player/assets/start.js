@@ -24,9 +24,20 @@ $('.link').addEventListener('click', async () => {
   setTimeout(() => { said.textContent = 'Copy link'; }, 1500);
 });
 
+// A long prompt is cut after some lines, unless all of it is asked for.
+const heading = $('.prompt'), rest = $('.rest');
+const spread = (all) => {
+  heading.toggleAttribute('data-all', all);
+  rest.setAttribute('aria-expanded', all);
+  rest.textContent = all ? 'Show less' : 'Show all of it';
+  rest.hidden = !all && heading.scrollHeight <= heading.clientHeight + 1;
+};
+rest.addEventListener('click', () => spread(!heading.hasAttribute('data-all')));
+new ResizeObserver(() => spread(heading.hasAttribute('data-all'))).observe(heading);
+
 // A run may come as a file: what the page holds as a value gradio copies at every event.
 const whole = async ({ file, ...known }) => {
-  const found = await (await fetch(file.url)).json(), base = file.url.slice(0, file.url.indexOf('file=') + 5);
+  const found = await patient(async () => (await fetch(file.url)).json()), base = file.url.slice(0, file.url.indexOf('file=') + 5);
   const find = (value) => { // files in it lie where it does
     if (!value || typeof value !== 'object') return;
     if (typeof value.path === 'string' && value.meta) value.url = base + value.path.split('/').map(encodeURIComponent).join('/');
@@ -70,7 +81,8 @@ const lay = (given) => {
   state.run = run;
   root.toggleAttribute('data-whole', Boolean(run.parts));
   state.other = given.other || null;
-  $('.prompt').textContent = run.prompt;
+  heading.textContent = run.prompt;
+  spread(same && heading.hasAttribute('data-all'));
   $('.facts').textContent = run.facts;
   const moves = run.steps > 0;
   for (const one of [lanes, $('.pick'), $('.control'), $('.under'), $('.panels')]) one.hidden = !moves;

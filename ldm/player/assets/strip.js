@@ -14,17 +14,15 @@ const drawFilm = () => {
     film.height = THUMB * ratio;
     const context = film.getContext('2d');
     const each = Math.max(THUMB * (run.width / run.height), wide / run.steps);
-    const count = Math.min(run.steps, Math.max(1, Math.floor(wide / each)));
+    const count = Math.min(run.steps, Math.max(1, Math.ceil(wide / each - 0.01)));
     for (let i = 0; i < count; i++) {
       const index = count > 1 ? Math.round((i * (run.steps - 1)) / (count - 1)) : run.steps - 1;
       const lane = noisy && index < run.before ? noisy : predicted; // while noise is added the picture stays what it is
       const w = lane.bitmap.width / lane.columns, h = lane.bitmap.height / lane.rows;
-      const left = Math.round((i * film.width) / count), right = Math.round(((i + 1) * film.width) / count);
-      // the middle of the picture, as wide as there is room
-      const share = Math.min(1, (right - left) / (film.height * (w / h)));
-      const wider = (right - left) / (film.height * (w / h));
-      const cut = wider > 1 ? h / wider : h;
-      context.drawImage(lane.bitmap, (index % lane.columns) * w + (w * (1 - share)) / 2, Math.floor(index / lane.columns) * h + (h - cut) / 2, w * share, cut, left, 0, right - left - ratio, film.height);
+      // where there is less room, the middle of the picture; where there is more, whole pictures from end to end
+      const whole = film.height * (w / h), room = Math.min(whole, film.width / count), share = room / whole;
+      const left = count > 1 ? Math.round((i * (film.width - room)) / (count - 1)) : 0;
+      context.drawImage(lane.bitmap, (index % lane.columns) * w + (w * (1 - share)) / 2, Math.floor(index / lane.columns) * h, w * share, h, left, 0, Math.round(room) - ratio, film.height);
     }
   });
 };

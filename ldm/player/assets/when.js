@@ -30,7 +30,11 @@ register({
       lines = { last: spectrum.line('faint'), x_t: spectrum.line('dashed'), x0: spectrum.line('plain') };
       lines.last(x0[x0.length - 1]);
       const key = make('p', null, { class: 'key' });
-      for (const [name, text] of [['plain', 'x0 at this step'], ['dashed', 'x_t at this step'], ['faint', 'the last x0']]) key.append(make('i', null, { class: name }), make('span', text));
+      for (const [name, text] of [['plain', 'x0 at this step'], ['dashed', 'x_t at this step'], ['faint', 'the last x0']]) {
+        const one = make('span', text);
+        one.prepend(make('i', null, { class: name }));
+        key.append(one);
+      }
       side.append(spectrum.figure, key);
     }
     box.append(map, now, side);

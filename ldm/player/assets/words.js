@@ -165,7 +165,8 @@ register({
   build: (body, run) => {
     const part = run.parts.words, all = listening(part), known = new Map(all.map((word) => [word.id, word]));
     if (listened.key !== run.key) {
-      const first = all.find((word) => !word.mark && word.text.length > 3) || all.find((word) => !word.mark) || all[0];
+      const words = all.filter((word) => !word.mark && !word.half.negative);
+      const first = words.find((word) => word.text.length > 3) || words.sort((a, b) => b.text.length - a.text.length)[0] || all[0];
       Object.assign(listened, { key: run.key, chosen: [{ id: first.id, colour: 0 }], when: 'step', size: 'all', daam: false, place: null, pinned: null, mute: null, bytes: null });
     }
     const cache = new Map(), everySize = part.sizes.map((_, i) => i);

@@ -3,6 +3,7 @@
 from typing import Any
 
 from ...trace import Trace
+from ..pack import finite
 from .context import Context, Part
 from .equations import equations
 from .guidance import guidance
@@ -16,12 +17,14 @@ __all__ = ["PARTS", "Context", "Part", "noising_parts", "parts_pack"]
 def parts_pack(trace: Trace, context: Context) -> dict[str, Any]:
     """Every part that this run has: name -> JSON."""
     made = {name: part(trace, context) for name, part in PARTS.items()}
-    return {name: value for name, value in made.items() if value is not None}
+    return {name: finite(value) for name, value in made.items() if value is not None}
 
 
 def noising_parts(trace: Trace, context: Context) -> dict[str, Any]:
     """What there is of a run with the noising of its picture before it: only its noise levels."""
-    return {"schedule": {**schedule(trace, context), "warnings": []}}  # that it rises surprises nobody here
+    return {
+        "schedule": finite({**schedule(trace, context), "warnings": []})
+    }  # that it rises surprises nobody here
 
 
 PARTS: dict[str, Part] = {

@@ -7,11 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-from ...errors import SettingsError
 from ...images import open_image
 from ...settings import Settings
 from .. import files
-from ..events import PUBLIC, shows_errors, visitor
+from ..events import PUBLIC, shows_errors, visitor, whole
 from ..shared import App
 from . import generate
 
@@ -51,14 +50,13 @@ def _endpoint(app: App) -> Callable[..., Made]:
 def _branch(app: App, given: dict[str, Any]) -> Made:
     run_id, at = given.pop("run_id"), given.pop("at")
     init_image, mask = (given.pop(name) for name in ("init_image", "mask"))
-    if isinstance(at, bool) or not isinstance(at, int | float) or at != int(at):
-        raise SettingsError(f"at must be a whole number, got {at!r}.")
+    at = whole("at", at)
     engine = app.engine
     changed = {name: value for name, value in given.items() if value is not None}
     settings = Settings.from_dict({**engine.trace(run_id).settings.to_dict(), **changed})
     image, mask = (None if path is None else open_image(path) for path in (init_image, mask))
     owner = f"api {files.fresh_key()}"  # in no list
-    new = engine.fork(run_id, int(at), settings, owner, init_image=image, mask=mask, visitor=visitor())
+    new = engine.fork(run_id, at, settings, owner, init_image=image, mask=mask, visitor=visitor())
     try:
         for run in engine.follow(new):
             made = [] if run.trace is None else [str(path) for path in files.pictures(new, run.trace)]

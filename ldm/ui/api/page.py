@@ -2,10 +2,9 @@
 
 import gradio as gr
 
-from ...errors import SettingsError
 from ...player import Look
 from .. import files
-from ..events import HEAVY, PUBLIC, shows_errors
+from ..events import HEAVY, PUBLIC, shows_errors, whole
 from ..scrubber import write_page
 from ..shared import App
 
@@ -24,11 +23,10 @@ def build(app: App) -> None:
         Returns:
             The HTML file.
         """
-        if isinstance(picture, bool) or picture != int(picture):
-            raise SettingsError(f"picture must be a whole number, got {picture!r}.")
+        picture = whole("picture", picture)
         trace, model = app.engine.trace(run_id), app.engine.model
-        path = files.folder(f"{run_id} page {int(picture)}") / f"{files.stem(trace)}.html"
-        write_page(model, trace, path, model.quick_decode, Look(int(picture), decoder=model.quick_decoder))
+        path = files.folder(f"{run_id} page {picture}") / f"{files.stem(trace)}.html"
+        write_page(model, trace, path, model.quick_decode, Look(picture, decoder=model.quick_decoder))
         return str(path)
 
     gr.Button().click(shows_errors(page), given, gr.File(label="page"), api_name="page", **PUBLIC | HEAVY)

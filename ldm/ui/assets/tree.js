@@ -23,6 +23,12 @@ const shut = (run) => { // back to the button that opened it
   show();
   [...element.querySelectorAll('.run')].find((each) => each.dataset.run === run)?.querySelector('.more').focus();
 };
+const discard = (run) => { // the focus goes to the run that takes its place
+  const all = [...element.querySelectorAll('.run')], at = all.findIndex((each) => each.dataset.run === run);
+  [opened, mode] = [null, null];
+  all[all[at + 1] ? at + 1 : at - 1]?.querySelector('.more').focus();
+  trigger('discard', { run });
+};
 const menuOf = (tile) => {
   const menu = make('div', null, { class: 'menu', role: 'group', 'aria-label': `More about ${tile.title}` });
   menu.addEventListener('keydown', (event) => {
@@ -42,7 +48,7 @@ const menuOf = (tile) => {
   } else if (mode === 'sure') {
     menu.append(
       make('span', 'Delete this run for good?'),
-      button('Delete', () => { [opened, mode] = [null, null]; trigger('discard', { run: tile.run }); }, { class: 'sure' }),
+      button('Delete', () => discard(tile.run), { class: 'sure' }),
       button('Keep', () => shut(tile.run))
     );
   } else {

@@ -87,7 +87,7 @@ class Bench:
             return
         with self.turns.take() as mine:
             try:
-                yield from self._live(run_id, owner, mine)
+                yield from self._live(run_id, owner, mine, None if other is None else other.run_id)
                 yield from self._show(run_id, before, other, picture, exact, mine, forward=forward)
             except Exception:
                 if mine():
@@ -131,16 +131,18 @@ class Bench:
         """
         return next(self.app.engine.follow(run_id))
 
-    def _live(self, run_id: str, owner: str, mine: Mine) -> Iterator[Updates]:
+    def _live(self, run_id: str, owner: str, mine: Mine, other: str | None) -> Iterator[Updates]:
         strip, listed = Strip(run_id), False
         for i, run in enumerate(self.app.engine.follow(run_id)):
             if run.resting or not mine():
+                if listed and mine():  # nothing else tells of one that made no step more
+                    yield {self.tree: family.tree(self.app.engine.runs(owner), run_id, other)}
                 return
             more: Updates = {}
             if i == 0:
                 more = {self.app.run: run_id}
             if not listed and (run.frames or i > 0):  # nothing comes before the first picture
-                more[self.tree] = family.tree(self.app.engine.runs(owner), run_id, None)
+                more[self.tree] = family.tree(self.app.engine.runs(owner), run_id, other)
                 listed = True
             if i < OFTEN or i % OFTEN == 0:  # a page that is still being laid out misses the first ones
                 more |= self.row.held(run)
@@ -164,11 +166,12 @@ class Bench:
         trace = self.app.engine.trace(run_id)
         count = trace.settings.batch_size
         same = before is not None and before.run_id == run_id
+        near = before is not None and before.run_id in (run_id, *(run.parent or ()))
         asked = before is not None and same and before.forward if forward is None else forward
         shown = Shown(
             run_id,
             len(trace.steps),
-            min(int(picture or 0), count - 1) if same else 0,
+            min(int(picture or 0), count - 1) if near else 0,
             exact is True,
             asked is True and noised_before(trace),
         )

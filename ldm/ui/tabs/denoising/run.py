@@ -103,7 +103,8 @@ class Running:
         if not kept(self.app.engine, run_id):
             gr.Warning(GONE, title="")
             return {self.app.tabs: gr.skip()}
-        return {self.app.tabs: gr.Tabs(selected="denoising"), self.app.run: run_id}
+        prompt = self.bench.run_of(run_id).settings.prompt
+        return {self.app.tabs: gr.Tabs(selected="denoising"), self.app.run: run_id, self.row.prompt: prompt}
 
     def note(self, values: Values) -> str:
         """What a run would take in memory; never an error, since it is asked with whatever is typed."""
@@ -144,7 +145,7 @@ def wire(bench: Bench, tab: gr.Tab, app: App) -> None:
         events = button.click(shows_errors(does), inputs, outputs, trigger_mode="multiple", **PRIVATE)
         bench.following.append(events)
     bench.following.append(tab.select(shows_errors(running.arrive), inputs, outputs, **PRIVATE))
-    found = app.page.load(shows_errors(running.find), None, [app.tabs, app.run], **PRIVATE)
+    found = app.page.load(shows_errors(running.find), None, [app.tabs, app.run, row.prompt], **PRIVATE)
     found.then(None, None, None, js=FORGET_ADDRESS, **PRIVATE)
     if app.asks is not None:
         asked = {*app.asks.inputs}
