@@ -13,7 +13,7 @@ FIND_PYTHON = for p in python3.11 python3.12 python3.13 python3.14 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-quick check format bench bench-train train train-small screenshots clean
+.PHONY: help run test test-long test-quick check format bench bench-train train train-small screenshots clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -21,12 +21,16 @@ help:  ## list the targets
 run: $(VENV)/.installed  ## install what the app needs, and start it
 	$(PY) app.py $(ARGS)
 
-test: $(VENV)/.installed-dev  ## run every test (gets a Chromium and an emoji font where there are none)
+test: $(VENV)/.installed-dev  ## run the tests (gets a Chromium and an emoji font where there are none)
 	PYTHON=$(PY) sh scripts/get_chromium.sh
 	$(PY) -m pytest $(TWO) $(ARGS)
 
+test-long: $(VENV)/.installed-dev  ## run the tests that take minutes: they train models
+	PYTHON=$(PY) sh scripts/get_chromium.sh
+	$(PY) -m pytest $(TWO) -m long $(ARGS)
+
 test-quick: $(VENV)/.installed-dev  ## the tests that need no browser and no training
-	$(PY) -m pytest $(TWO) -m "not browser and not train and not slow" $(ARGS)
+	$(PY) -m pytest $(TWO) -m "not browser and not train and not slow and not long" $(ARGS)
 
 check: $(VENV)/.installed-dev  ## formatting, lint and types
 	$(PY) -m ruff format --check .

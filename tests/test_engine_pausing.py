@@ -166,7 +166,7 @@ def test_a_paused_run_that_is_stopped_keeps_its_steps_and_gets_a_picture(engine)
     steps = list(run(engine.model, S).steps[:3])
     assert same(there.trace, finish(engine.model, S, steps, 0.0, finished=False))
     said = message(engine.go_on, run_id)
-    assert said == "This run is over and does not go on; fork it."
+    assert said == "This run is over and does not go on; branch off it instead."
     whole = last(engine, engine.fork(run_id, 3, S, "me")).trace
     assert same(dataclasses.replace(whole, parent=None, sigmas=None), run(engine.model, S))
 

@@ -261,7 +261,7 @@ def test_an_error_in_a_later_turn_reaches_the_follower(make, pace):
     engine.go_on(run_id)
     pace.step()
     assert message(list, engine.follow(run_id)) == "The run broke off: ZeroDivisionError: by zero"
-    assert message(engine.go_on, run_id) == "This run is over and does not go on; fork it."
+    assert message(engine.go_on, run_id) == "This run is over and does not go on; branch off it instead."
 
 
 def test_a_run_that_is_stopped_in_the_step_it_should_pause_after_is_stopped(make, pace):

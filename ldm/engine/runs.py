@@ -265,7 +265,7 @@ class Runs:
 
     def _go_on(self, job: Job, steps: int | None, visitor: str | None) -> None:
         if job.over or job.stopping:
-            raise LdmError("This run is over and does not go on; fork it.")
+            raise LdmError("This run is over and does not go on; branch off it instead.")
         until = None if steps is None else job.step + steps
         if job.status == "paused":
             taken = job.visitor

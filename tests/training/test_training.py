@@ -27,6 +27,7 @@ from ldm.training.warm import start_from
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.train
+long = pytest.mark.long  # what needs the small training, which takes minutes
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,7 @@ def trained(tmp_path_factory):
     return folder, min(wall, worked / 2)  # neighbours on the same cores make the wall clock run on
 
 
+@long
 def test_the_small_training_makes_a_model_that_draws_backgrounds(trained):
     folder, _ = trained
     model = ldm.load(folder / "small.safetensors")
@@ -62,10 +64,12 @@ def settings_of(model):
     )
 
 
+@long
 def test_the_small_training_takes_less_than_four_minutes(trained):
     assert trained[1] < 240
 
 
+@long
 def test_the_small_model_knows_more_than_a_constant(trained):
     folder, _ = trained
     from ldm.training.basis import Basis
@@ -115,6 +119,7 @@ def _run(folder, *arguments):
     return subprocess.Popen(code, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
+@long
 def test_a_training_that_was_killed_ends_with_the_same_weights(tmp_path, trained):
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
@@ -181,11 +186,13 @@ def test_an_object_s_cells_weigh_more():
     assert loss(1.0) != loss(3.0)
 
 
+@long
 def test_parts_resume_where_they_are_done(trained):
     folder, _ = trained
     assert list(train_all(SMALL, Workplace(folder / "state"))) == []
 
 
+@long
 def test_the_judge_learns_renders(tmp_path):
     path = tmp_path / "judge.safetensors"
     config = JudgeTraining(SMALL.objects, pictures=600, steps=200)
@@ -195,6 +202,7 @@ def test_the_judge_learns_renders(tmp_path):
     assert Judge(SMALL.objects).names(torch.zeros(2, 3, 256, 256))[0].object in SMALL.objects
 
 
+@long
 def test_two_processes_make_the_steps_that_one_makes(tmp_path, trained):
     training, losses = _tiny(), {}
     for processes in (1, 2):
@@ -217,6 +225,7 @@ def test_a_batch_that_processes_cannot_share_is_refused(tmp_path):
         Team(0, 3).check(_tiny().latent.batch)
 
 
+@long
 def test_a_training_goes_on_from_its_checkpoint(tmp_path, trained):
     made = trained[0] / "small.safetensors"
     start_from(SMALL, made, tmp_path / "again")

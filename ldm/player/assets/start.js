@@ -64,12 +64,12 @@ const show = async () => {
 const lay = (given) => {
   const run = given.keep ? state.run : given.run;
   showLive(given.live || null);
-  if (headsTold && 'heads' in given) headsTold(given.heads);
   named = given.live?.address || run?.address || null;
   address();
   $('.empty').hidden = Boolean(run || given.live);
   $('.link').hidden = Boolean(given.offline) || !run?.address;
-  if (given.keep) return;
+  const told = () => { if (headsTold && 'heads' in given) headsTold(given.heads); };
+  if (given.keep) { told(); return; }
   $('.all').hidden = !run;
   if (!run) { pause(); state.run = null; return; }
   const before = state.run, same = Boolean(before && before.key === run.key);
@@ -96,6 +96,7 @@ const lay = (given) => {
   if (!same || grown || state.index >= run.steps) state.index = run.before ? 0 : run.steps - 1;
   tell('run', same && !grown);
   redraw();
+  told();
   if (run.before && !same && !still.matches) play(); // a movie: under the noise, and back
 };
 watch('value', show);

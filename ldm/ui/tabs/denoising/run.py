@@ -22,6 +22,8 @@ FORGET_ADDRESS = """() => {
   here.searchParams.delete('run');
   history.replaceState(history.state, '', here);
 }"""
+# what is typed since counts, and not what was there when the tab was opened
+FILL = "(mine, first) => document.querySelector('#steps-prompt textarea')?.value || mine || first"
 Values = Mapping[Any, Any]
 
 
@@ -151,4 +153,4 @@ def wire(bench: Bench, tab: gr.Tab, app: App) -> None:
         asked = {*app.asks.inputs}
         tab.select(running.note, asked, row.note, preprocess=False, queue=False, **PRIVATE)
         prompts = [row.prompt, app.asks.of["prompt"]]
-        tab.select(None, prompts, row.prompt, js="(mine, first) => mine || first", **PRIVATE)
+        tab.select(None, prompts, row.prompt, js=FILL, **PRIVATE)
