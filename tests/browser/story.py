@@ -140,6 +140,7 @@ class Story:
         self.page.locator("#see-steps").click()
         self.page.locator("#ld-scrubber canvas").first.wait_for()
         self.page.locator("#ld-scrubber .scrub[data-step]").wait_for()
+        self.page.locator("#ld-scrubber .scrub[data-whole]").wait_for()  # the server has said all it has to
         self.page.wait_for_function(DRAWN)
 
     def round_trip(self, photo=None):

@@ -242,3 +242,21 @@ def test_axe_finds_nothing_serious_and_it_fits_a_phone(browser, address, tmp_pat
         assert page.evaluate(AXE) == []
     context.close()
     assert story.complaints == []
+
+
+def test_a_word_is_looked_into_muted_and_what_moved_is_shown(story):
+    page = story.page
+    run(story)
+    page.locator("#ld-scrubber .scrub[data-whole]").wait_for()
+    page.locator("#ld-scrubber [role=tab][data-name=words]").click()
+    word = page.locator("#ld-scrubber .word[data-word=apple]")
+    if word.get_attribute("aria-pressed") != "true":
+        word.click()
+    page.get_by_role("button", name="Layers and heads of this step").click()
+    page.locator("#ld-scrubber .layers canvas").first.wait_for()
+    assert page.locator("#ld-scrubber .layers figure").count() >= 2
+    page.get_by_role("button", name="Mute it").click()
+    page.locator("#ld-tree li li").first.wait_for()
+    said(story, "They part at step 1")
+    assert "without “apple”" in story.text("#ld-tree li li .said")
+    page.locator("#ld-scrubber .compared [data-name=moved] img").wait_for()

@@ -19,6 +19,7 @@ def test_the_error_falls_as_its_order_says(name, kind):
     assert measured[0] == pytest.approx(SAMPLERS[name].order, abs=0.4)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STOCHASTIC)
 def test_100_000_points_have_the_mean_and_the_covariance_of_the_data(name):
