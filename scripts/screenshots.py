@@ -45,7 +45,7 @@ def main() -> None:
                 story.press("ArrowLeft")
             story.page.locator("#ld-scrubber .scrub[data-whole]").wait_for()
             shoot(story, "denoising")
-            for panel in ("guidance", "words", "when"):
+            for panel in ("guidance", "words"):
                 story.page.locator(f"#ld-scrubber [role=tab][data-name={panel}]").click()
                 shoot(story, f"denoising-{panel}", of="#ld-scrubber")
             story.round_trip(photo(folder / "photo.png", (640, 470)))
