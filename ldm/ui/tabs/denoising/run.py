@@ -59,13 +59,19 @@ class Running:
         run_id = self.app.engine.start(
             settings, owner, image, mask=mask, visitor=visitor(), draft=draft, until=until
         )
-        yield {
+        asked: Updates = {
             self.app.owner: owner,
             self.app.run: run_id,
             asks.of["seed"]: settings.seed,
             self.row.note: self._note(settings, image is not None),
         }
-        yield from self._follow(run_id, {**values, self.bench.other: None})  # a new run is compared with none
+        following = self._follow(run_id, {**values, self.bench.other: None})  # compared with none
+        next(following)  # which says nothing yet; every value costs the page a frame before the first preview
+        for made in following:
+            yield {**asked, **made}
+            asked = {}
+        if asked:
+            yield asked
 
     def step(self, values: Values) -> Iterator[Updates]:
         """One step more of a run that is paused; where there is none, the first one of another run."""
