@@ -148,7 +148,7 @@ def test_stop_ends_a_race_and_keeps_what_is_there(tool, engine):
 def test_an_entrant_is_shown_in_the_player(tool):
     owner = somebody()
     (run_id,) = run_race(tool, owner, ["euler"])[-1][tool.ran]
-    told = list(tool.show(owner, None, None, 0, False, event(run=run_id)))
+    told = list(tool.bench.look(owner, None, None, 0, False, event(run=run_id)))
     shown = next(each[tool.bench.shown] for each in told if tool.bench.shown in each)
     assert (shown.run_id, shown.steps) == (run_id, 4)
 

@@ -141,7 +141,7 @@ def test_steps_ahead_of_the_whole_run_are_the_whole_run(tool):
 def test_a_seed_is_shown_in_the_player(tool):
     owner = somebody()
     looked = looked_at(tool, look(tool, owner, count=2))
-    told = list(tool.show(owner, None, None, 0, False, event(run=looked.runs[1])))
+    told = list(tool.bench.look(owner, None, None, 0, False, event(run=looked.runs[1])))
     shown = next(each[tool.bench.shown] for each in told if tool.bench.shown in each)
     assert (shown.run_id, shown.steps) == (looked.runs[1], 2)
 

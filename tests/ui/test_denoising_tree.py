@@ -97,10 +97,10 @@ def test_a_run_is_named_and_deleted_by_its_owner_alone(tree, engine, owner):
 
 def test_a_run_of_the_tree_is_looked_at(tree, engine, owner):
     run = made(engine, owner)
-    told = list(tree.pick(owner, None, None, 0, False, event(run=run.id)))
+    told = list(tree.bench.look(owner, None, None, 0, False, event(run=run.id)))
     assert whole(told[-1][tree.bench.player]["run"])["steps"] == 4
     with pytest.raises(LdmError, match="not kept"):
-        list(tree.pick(owner, None, None, 0, False, event(run="nobody's")))
+        list(tree.bench.look(owner, None, None, 0, False, event(run="nobody's")))
 
 
 def test_two_runs_side_by_side_and_alone_again(tree, engine, owner):
@@ -123,7 +123,8 @@ def test_what_cannot_be_compared_is_a_sentence(tree, engine, owner):
     with pytest.raises(SettingsError, match="no run in the player"):
         list(compare.comparison(tree.bench, wide.id, None, 0, False))
     # another run in the player gives up what it cannot be compared with
-    told = list(tree.pick(owner, Shown(first.id, 4), Shown(first.id, 4), 0, False, event(run=wide.id)))[-1]
+    found = tree.bench.look(owner, Shown(first.id, 4), Shown(first.id, 4), 0, False, event(run=wide.id))
+    told = list(found)[-1]
     assert (told[tree.bench.player]["other"], told[tree.bench.other]) == (None, None)
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import gradio as gr
 
 from ....engine import Run
-from ....errors import LdmError, SettingsError
+from ....errors import LdmError
 from ....generation.forks import started_from_picture
 from ....trace import Trace
 from ....views.predictions import Decode
-from ...events import PRIVATE, shows_errors
+from ...events import PRIVATE, owner_of, shows_errors
 from ...scrubber import Pack, Packs, Shown, build_player
 from ...shared import App
 from . import decoding, family, pair
@@ -123,6 +123,18 @@ class Bench:
                     yield {self.player: STILL}
                     raise
 
+    def look(
+        self,
+        token: object,
+        before: Shown | None,
+        other: Shown | None,
+        picture: int,
+        exact: bool,
+        event: gr.EventData,
+    ) -> Iterator[Updates]:
+        """The run that was clicked on, wherever that was, in progress or not."""
+        yield from self.follow(str(event.run), owner_of(token), before, other, picture, exact)
+
     def run_of(self, run_id: str) -> Run:
         """A run as it stands.
 
@@ -164,25 +176,16 @@ class Bench:
         run = self.run_of(run_id)
         updates: Updates = {self.app.run: run_id, **self.row.held(run)}
         trace = self.app.engine.trace(run_id)
-        count = trace.settings.batch_size
-        same = before is not None and before.run_id == run_id
-        near = before is not None and before.run_id in (run_id, *(run.parent or ()))
-        asked = before is not None and same and before.forward if forward is None else forward
-        shown = Shown(
-            run_id,
-            len(trace.steps),
-            min(int(picture or 0), count - 1) if near else 0,
-            exact is True,
-            asked is True and noised_before(trace),
-        )
+        shown = wanted(run, trace, before, picture, exact, forward)
         updates[self.noised] = gr.update(visible=noised_before(trace), value=shown.forward)
         if shown == before and not again:
             yield {**updates, self.player: STILL}
             return
         if not trace.steps and not trace.images:
             raise LdmError("This run has no steps to show.")
-        check_fits(self.app, trace)
+        decoding.check_fits(self.app.engine.model, trace)
         second = None if other is None else self._second(other, shown, trace)
+        count = trace.settings.batch_size
         choices = [(str(i + 1), i) for i in range(count)]
         updates[self.picture] = gr.update(choices=choices, value=shown.picture, visible=count > 1)
         drawn = partial(self._drawn, shown, run, trace, second)
@@ -256,10 +259,8 @@ def build_bench(app: App, row: Row, tree: Callable[[], gr.HTML]) -> Bench:
             picture, exact, noised = build_asks()
         with gr.Column(elem_id="steps-tree"):
             listed = tree()
-    made: list[Bench] = []
-    packs = Packs(app.engine, lambda: made[0].decoder())
-    made.append(Bench(app, row, view, listed, shown, other, picture, exact, noised, packs))
-    return made[0]
+    packs = Packs(app.engine, partial(decoding.decoder, app.engine))
+    return Bench(app, row, view, listed, shown, other, picture, exact, noised, packs)
 
 
 def wire_bench(bench: Bench) -> None:
@@ -280,21 +281,17 @@ def wire_bench(bench: Bench) -> None:
     )
 
 
+def wanted(
+    run: Run, trace: Trace, before: Shown | None, picture: int, exact: bool, forward: bool | None
+) -> Shown:
+    """What is to be shown of a run, for one that is there already or branches off it as `before` was."""
+    near = before is not None and before.run_id in (run.id, *(run.parent or ()))
+    if forward is None:
+        forward = before is not None and before.run_id == run.id and before.forward
+    which = min(int(picture or 0), trace.settings.batch_size - 1) if near else 0
+    return Shown(run.id, len(trace.steps), which, exact is True, forward is True and noised_before(trace))
+
+
 def noised_before(trace: Trace) -> bool:
     """Whether a run has a noising before it: it started from a picture, and made steps."""
     return bool(trace.steps) and started_from_picture(trace)
-
-
-def check_fits(app: App, trace: Trace) -> None:
-    """Refuse a run of a model with other latents: this one cannot decode them.
-
-    Raises:
-        SettingsError: names both models and their channels.
-    """
-    model = app.engine.model
-    channels = trace.steps[0].x.shape[1] if trace.steps else model.latent_channels
-    if channels != model.latent_channels:
-        raise SettingsError(
-            f"This run was made by {trace.model_name} with {channels} latent channels; "
-            f"{model.name} has {model.latent_channels} and cannot decode it."
-        )

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ....engine import Engine
+from ....errors import SettingsError
 from ....latent_diffusion import LatentDiffusion
 from ....trace import Trace
 from ....views.predictions import LANES, Decode
@@ -31,6 +32,20 @@ def decoder(engine: Engine) -> Decode:
 def decode_latents(model: LatentDiffusion, latents: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, 3, h, w) on the CPU, as the engine calls it."""
     return model.autoencoder_decode(latents).float().cpu()
+
+
+def check_fits(model: LatentDiffusion, trace: Trace) -> None:
+    """Refuse a run of a model with other latents: this one cannot decode them.
+
+    Raises:
+        SettingsError: names both models and their channels.
+    """
+    channels = trace.steps[0].x.shape[1] if trace.steps else model.latent_channels
+    if channels != model.latent_channels:
+        raise SettingsError(
+            f"This run was made by {trace.model_name} with {channels} latent channels; "
+            f"{model.name} has {model.latent_channels} and cannot decode it."
+        )
 
 
 def progress_value(shown: Shown, traces: Sequence[Trace], done: int) -> dict[str, Any]:

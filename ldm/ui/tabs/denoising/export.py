@@ -15,7 +15,8 @@ from ....writing import write_file
 from ... import files
 from ...events import HEAVY, PRIVATE, owner_of, shows_errors
 from ...scrubber import Shown, write_page
-from .bench import Bench, Updates, check_fits
+from .bench import Bench, Updates
+from .decoding import check_fits
 
 TITLE = "Keep"
 SAID = "Side by side in an animation, a folder each in the archive. The web page and the run file have all."
@@ -73,7 +74,7 @@ class Keep:
         """A run file, as if the run had just been made."""
         trace = run_file.load(path)
         self.app.engine.limits.check(trace.settings)
-        check_fits(self.app, trace)
+        check_fits(self.app.engine.model, trace)
         run_id = self.app.engine.add(trace, owner_of(token))
         yield from self.bench.show(run_id, before, other, picture, exact)
 

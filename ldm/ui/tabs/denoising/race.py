@@ -15,7 +15,6 @@ from ....settings import Settings
 from ...controls.rules import OF_SAMPLERS
 from ...events import PRIVATE, owner_of, shows_errors
 from ...parts import part
-from ...scrubber import Shown
 from .asking import Values, alone, asked, needed, tellable, told
 from .bench import Bench, Updates
 from .heat import Heat
@@ -86,18 +85,6 @@ class Race:
                 if run.id in ran and not run.resting:
                     self.engine.delete(run.id, owner)
 
-    def show(
-        self,
-        token: object,
-        before: Shown | None,
-        other: Shown | None,
-        picture: int,
-        exact: bool,
-        event: gr.EventData,
-    ) -> Iterator[Updates]:
-        """An entrant's run in the player."""
-        yield from self.bench.follow(str(event.run), owner_of(token), before, other, picture, exact)
-
     def forget(self, owner: str, ran: tuple[str, ...], shown: str | None) -> None:
         """Let go of this page's last race, but for what was named, branched off, or is in the player."""
         runs = self.engine.runs(owner)
@@ -157,7 +144,7 @@ def build(bench: Bench) -> None:
     go.click(shows_errors(does.race), inputs, outputs, trigger_mode="once", **PRIVATE)
     stop.click(shows_errors(does.stop), [bench.app.owner, ran], None, **PRIVATE)
     looks = [bench.app.owner, *bench.inputs]
-    board.look(shows_errors(does.show), looks, bench.outputs, trigger_mode="always_last", **PRIVATE)
+    board.look(shows_errors(bench.look), looks, bench.outputs, trigger_mode="always_last", **PRIVATE)
 
 
 def entrants(settings: Settings, samplers: object, spacings: object) -> dict[str, Settings]:

@@ -89,18 +89,6 @@ class Seeds:
                 else:
                     self.engine.delete(run.id, owner)
 
-    def show(
-        self,
-        token: object,
-        before: Shown | None,
-        other: Shown | None,
-        picture: int,
-        exact: bool,
-        event: gr.EventData,
-    ) -> Iterator[Updates]:
-        """A seed's run in the player."""
-        yield from self.bench.follow(str(event.run), owner_of(token), before, other, picture, exact)
-
     def forget(self, owner: str, looked: Looked, shown: str | None) -> None:
         """Let go of what this page looked at before and did not go on with, but for what the player shows."""
         for run in self.engine.runs(owner):
@@ -187,7 +175,7 @@ def build(bench: Bench) -> None:
     board.proceed(shows_errors(does.go_on), chosen, [*states, bench.tree], trigger_mode="once", **PRIVATE)
     stop.click(shows_errors(does.stop), [app.owner, looked], None, **PRIVATE)
     looks = [app.owner, *bench.inputs]
-    board.look(shows_errors(does.show), looks, bench.outputs, trigger_mode="always_last", **PRIVATE)
+    board.look(shows_errors(bench.look), looks, bench.outputs, trigger_mode="always_last", **PRIVATE)
 
 
 def seeds_of(settings: Settings, count: int) -> list[Settings]:

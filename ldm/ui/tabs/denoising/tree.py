@@ -33,18 +33,6 @@ class Tree:
         runs = self.app.engine.runs(owner_of(token))
         return family.tree(runs, run_id, None if other is None else other.run_id)
 
-    def pick(
-        self,
-        token: object,
-        before: Shown | None,
-        other: Shown | None,
-        picture: int,
-        exact: bool,
-        event: gr.EventData,
-    ) -> Iterator[Updates]:
-        """Look at a run, in progress or not."""
-        yield from self.bench.follow(str(event.run), owner_of(token), before, other, picture, exact)
-
     def rename(
         self, token: object, run_id: str | None, other: Shown | None, event: gr.EventData
     ) -> dict[str, Any]:
@@ -97,7 +85,7 @@ def wire(bench: Bench, tab: gr.Tab) -> None:
     outputs, latest = bench.outputs, {**PRIVATE, "trigger_mode": "always_last"}
     looks = [owner, *bench.inputs]
     # the run goes on, only this page looks elsewhere
-    tree.pick(shows_errors(does.pick), looks, outputs, cancels=[*bench.following], **latest)
+    tree.pick(shows_errors(bench.look), looks, outputs, cancels=[*bench.following], **latest)
     tree.beside(shows_errors(does.beside), looks, outputs, **latest)
     tree.called(shows_errors(does.rename), [owner, run, bench.other], tree, **PRIVATE)
     deleted = [owner, run, bench.shown, bench.other]
