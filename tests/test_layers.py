@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "trace": {"settings", "errors"},
     "models": {"errors", "trace"},
     "words": {"models"},
-    "diffusion": {"errors", "trace"},
+    "diffusion": {"errors", "settings", "trace"},
     "latent_diffusion": {"models", "diffusion", "speed"},
     "first_stage": {"models"},
     "generation": CORE,

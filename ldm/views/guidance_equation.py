@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ..diffusion import from_settings
 from ..diffusion.denoiser import guide, to_x0
 from ..diffusion.guidance import METHODS, Guidance, combine, progress
 from ..diffusion.schedule import NoiseSchedule
@@ -43,19 +44,9 @@ RESCALED = ",  then the output times f = 1 − φ + φ std(Fᶜ) / std(F)"
 
 def guidance_of(settings: Settings, picture: int) -> Guidance:
     """What guidance one picture of the batch was asked for."""
-    scales = settings.cfg_scales
-    return Guidance(
-        scale=settings.cfg_scale if scales is None else scales[picture],
-        rescale=settings.cfg_rescale,
-        method=settings.cfg_method,
-        schedule=settings.cfg_schedule,
-        start=settings.cfg_start,
-        stop=settings.cfg_stop,
-        final_scale=settings.cfg_final,
-        threshold=settings.dynamic_threshold,
-        negative_scale=settings.negative_scale,
-        image_scale=settings.image_cfg_scale,
-    )
+    guidance = from_settings.guidance_of(settings)
+    scales = guidance.scales
+    return replace(guidance, scale=scales[picture] if len(scales) > 1 else scales[0])
 
 
 def guidance_equation(at: At, schedule: NoiseSchedule | None = None) -> Equation:

@@ -5,15 +5,16 @@ what comes out is which number each of them is multiplied with.  No formula is w
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from math import nan
-from typing import Any, cast, overload
+from typing import cast, overload
 
 import torch
 from torch import Tensor
 
+from ..diffusion import from_settings
 from ..diffusion.inversion import uphill
-from ..diffusion.samplers import DEFAULT_ETA, SAMPLERS, Given, SamplerOptions
+from ..diffusion.samplers import SAMPLERS, Given, SamplerOptions
 from ..diffusion.samplers.base import Here, unbroken
 from ..diffusion.samplers.restart import again, restart, stretches
 from ..diffusion.samplers.unipc import corrected_by, predicted_from
@@ -97,12 +98,7 @@ def is_noising(step: Step) -> bool:
 
 def options_of(settings: Settings) -> SamplerOptions:
     """What the sampler was told; noise stirred in (s_churn) is stored, and not part of the step here."""
-    told: dict[str, Any] = {
-        field.name: getattr(settings, field.name)
-        for field in fields(SamplerOptions)
-        if getattr(settings, field.name) is not None and field.name != "s_churn"
-    }
-    return SamplerOptions(**{"eta": DEFAULT_ETA[settings.sampler], **told})
+    return replace(from_settings.options_of(settings), s_churn=0.0)
 
 
 def planned(trace: Trace) -> int | None:

@@ -15,7 +15,7 @@ from ldm.errors import SettingsError
 from ldm.generation import asked
 from ldm.settings import Settings
 from ldm.trace import Prediction, Step
-from ldm.views import guidance_equation, updates
+from ldm.views import updates
 from ldm.views.equation import REST, number, rms
 from ldm.views.equations import equations, tensor_at
 from ldm.views.step_equation import EULER, SYMBOLS, UNKNOWN
@@ -396,17 +396,6 @@ def test_every_section_stands_in_the_page_of_mathematics():
 
 def test_every_sampler_has_a_formula_as_a_teacher_writes_it():
     assert SYMBOLS.keys() == SAMPLERS.keys()
-
-
-def test_the_views_read_settings_as_a_run_does():
-    settings = Settings(
-        prompt="a", cfg_scale=4.0, cfg_rescale=0.2, cfg_schedule="linear", cfg_start=0.1, cfg_final=2.0,
-        dynamic_threshold=0.9, negative_scale=2.0, image_cfg_scale=1.2, s_noise=1.1, order=2, step_lr=0.1,
-        s_tmin=0.1, s_tmax=5.0, steps_per_level=7, eta=0.3,
-    )  # fmt: skip
-    for changed in (settings, Settings(prompt="a"), dataclasses.replace(settings, eta=None, sampler="tcd")):
-        assert updates.options_of(changed) == asked.options_of(changed)
-        assert guidance_equation.guidance_of(changed, 0) == asked.guidance_of(changed)
 
 
 @pytest.mark.parametrize(
