@@ -48,8 +48,8 @@ def preferred_device() -> torch.device:
 def use_one_thread() -> None:
     """Have torch compute on this thread alone: for one that works beside another that uses all cores.
 
-    Two that share the cores wait for each other at every operator: a hundred small decodes took ten times as
-    long.  Holds for the calling thread and for those that begin to compute later.
+    Two that share the cores wait for each other at every operator.  Holds for the
+    calling thread and for those that begin to compute later.
     """
     torch.set_num_threads(1)
 

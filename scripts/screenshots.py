@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.browser.story import PROMPT, Story, photo, running_app, told  # noqa: E402
+from tests.browser.story import PROMPT, Story, photo, running_app, running_browser, told  # noqa: E402
 
 PLACE = ROOT / "docs" / "screenshots"
 SIZE = {"width": 1280, "height": 980}
@@ -33,7 +33,8 @@ def main() -> None:
         folder = Path(name)
         with (
             running_app(folder) as address,
-            told(address, folder, viewport=SIZE, color_scheme="dark") as story,
+            running_browser() as browser,
+            told(browser, address, folder, viewport=SIZE, color_scheme="dark") as story,
         ):
             story.open()
             for prompt, seed in (("a rocket in space", 1), ("a penguin in the snow", 2), (PROMPT, 3)):

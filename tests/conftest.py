@@ -16,6 +16,8 @@ from ldm.models.config import (
 from ldm.models.tokenizer import Tokenizer, train_bpe
 from ldm.models.vq import FirstStageConfig, VQConfig, VQModel
 
+from .fakes import make_engine
+
 # networks this small gain nothing from a second thread, and stall at every operator beside a busy neighbour
 torch.set_num_threads(1)
 
@@ -82,3 +84,19 @@ def tiny_first_stage(name="tiny VQ"):
 @pytest.fixture(scope="session")
 def model():
     return tiny_model()
+
+
+@pytest.fixture
+def make(monkeypatch, pace):
+    """Builds engines that wait for the `pace` of the test's own file, and closes them."""
+    made = []
+
+    def build(**options):
+        made.append(make_engine(monkeypatch, pace, **options))
+        return made[-1]
+
+    yield build
+    pace.open = True
+    pace.step(1000)
+    for engine in made:
+        engine.close()

@@ -19,7 +19,7 @@ from ldm.models.preview import PreviewConfig, PreviewDecoder
 from ldm.settings import Settings
 
 from .conftest import tiny_model
-from .fakes import FakeDraft, Pace, make_engine
+from .fakes import FakeDraft, Pace
 from .traces import make_trace
 
 S = Settings("an apple", steps=4, width=64, height=64)
@@ -32,21 +32,6 @@ GONE = (
 @pytest.fixture
 def pace():
     return Pace()
-
-
-@pytest.fixture
-def make(monkeypatch, pace):
-    made = []
-
-    def build(**options):
-        made.append(make_engine(monkeypatch, pace, **options))
-        return made[-1]
-
-    yield build
-    pace.open = True
-    pace.step(1000)
-    for engine in made:
-        engine.close()
 
 
 def until(condition):

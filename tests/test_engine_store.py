@@ -16,7 +16,7 @@ from ldm.generation import finish
 from ldm.settings import Settings
 
 from .conftest import tiny_config, tiny_model
-from .fakes import Pace, make_engine
+from .fakes import Pace
 from .test_engine import GONE, S, last, message
 from .traces import make_trace
 
@@ -32,16 +32,8 @@ PICTURE = Image.radial_gradient("L").resize((32, 32)).convert("RGB")
 
 
 @pytest.fixture
-def make(monkeypatch):
-    made = []
-
-    def build(**limits):
-        made.append(make_engine(monkeypatch, Pace(), limits=Limits(**limits)))
-        return made[-1]
-
-    yield build
-    for engine in made:
-        engine.close()
+def pace():
+    return Pace()
 
 
 def in_memory(engine):
@@ -56,7 +48,7 @@ def files(engine):
 
 
 def test_20_runs_of_20_users_stay_within_the_budget_and_come_back_intact(make):
-    engine = make(keep_bytes=7 * ONE)
+    engine = make(limits=Limits(keep_bytes=7 * ONE))
     traces = [trace_of(i) for i in range(20)]
     ids = []
     for i, trace in enumerate(traces):
@@ -71,7 +63,7 @@ def test_20_runs_of_20_users_stay_within_the_budget_and_come_back_intact(make):
 
 
 def test_a_run_on_the_disk_is_listed_with_its_name_its_parent_and_its_pictures(make):
-    engine = make(keep_bytes=FEW)
+    engine = make(limits=Limits(keep_bytes=FEW))
     trace = dataclasses.replace(trace_of(), parent=("another run", 2))
     run_id = engine.add(trace, "me")
     engine.rename(run_id, "the first", "me")
@@ -88,7 +80,7 @@ def test_a_run_on_the_disk_is_listed_with_its_name_its_parent_and_its_pictures(m
 
 
 def test_who_looks_late_gets_all_of_a_run_that_went_to_the_disk_meanwhile(make):
-    engine = make(keep_bytes=FEW)
+    engine = make(limits=Limits(keep_bytes=FEW))
     run_id = engine.add(trace_of(), "me")
     seen = engine.follow(run_id)  # nothing of it was looked at yet
     engine.add(trace_of(1), "you")
@@ -97,7 +89,7 @@ def test_who_looks_late_gets_all_of_a_run_that_went_to_the_disk_meanwhile(make):
 
 
 def test_many_who_ask_for_more_than_there_is_room_for_are_all_served(make):
-    engine = make(keep_bytes=FEW)
+    engine = make(limits=Limits(keep_bytes=FEW))
     ids = [engine.add(trace_of(i), "me") for i in range(4)]
     served = []
 
@@ -114,7 +106,7 @@ def test_many_who_ask_for_more_than_there_is_room_for_are_all_served(make):
 
 
 def test_a_paused_run_goes_on_and_is_forked_from_the_disk(make):
-    engine = make(keep_bytes=ONE)
+    engine = make(limits=Limits(keep_bytes=ONE))
     ids = [engine.start(S, "me", until=k, group="a race") for k in (1, 2)]
     for run_id in ids:
         last(engine, run_id)
@@ -129,7 +121,7 @@ def test_a_paused_run_goes_on_and_is_forked_from_the_disk(make):
 
 
 def test_the_folder_is_private_and_goes_with_the_engine(make):
-    engine = make(keep_bytes=FEW)
+    engine = make(limits=Limits(keep_bytes=FEW))
     for i in range(3):
         engine.add(trace_of(i), "me")
     folder = engine._store._folder
@@ -140,7 +132,7 @@ def test_the_folder_is_private_and_goes_with_the_engine(make):
 
 
 def test_the_oldest_files_go_when_the_disk_is_full_and_their_runs_with_them(make):
-    engine = make(keep_bytes=FEW, spill_bytes=3 * ONE)
+    engine = make(limits=Limits(keep_bytes=FEW, spill_bytes=3 * ONE))
     ids = [engine.add(trace_of(i), "me") for i in range(6)]
     assert sum(path.stat().st_size for path in files(engine)) <= 3 * ONE
     gone = [run_id for run_id in ids if run_id not in [there.id for there in engine.runs("me")]]
@@ -152,7 +144,7 @@ def test_the_oldest_files_go_when_the_disk_is_full_and_their_runs_with_them(make
 
 
 def test_a_file_that_cannot_be_read_is_a_sentence_and_its_run_is_not_kept(make):
-    engine = make(keep_bytes=FEW)
+    engine = make(limits=Limits(keep_bytes=FEW))
     ids = [engine.add(trace_of(i), "me") for i in range(3)]
     broken, missing = files(engine)
     broken.write_bytes(b"no run")
@@ -166,7 +158,7 @@ def test_a_file_that_cannot_be_read_is_a_sentence_and_its_run_is_not_kept(make):
 
 
 def test_a_run_that_cannot_be_written_is_dropped(make, monkeypatch):
-    engine = make(keep_bytes=FEW)
+    engine = make(limits=Limits(keep_bytes=FEW))
 
     def save(trace, path):
         raise LdmError("the disk is full.")
@@ -178,7 +170,7 @@ def test_a_run_that_cannot_be_written_is_dropped(make, monkeypatch):
 
 
 def test_deleting_a_run_removes_its_file(make):
-    engine = make(keep_bytes=FEW)
+    engine = make(limits=Limits(keep_bytes=FEW))
     ids = [engine.add(trace_of(i), "me") for i in range(3)]
     assert len(files(engine)) == 2
     engine.delete(ids[0], "me")
@@ -188,7 +180,7 @@ def test_deleting_a_run_removes_its_file(make):
 
 
 def test_reading_a_run_back_keeps_nobody_waiting(make, monkeypatch):
-    engine = make(keep_bytes=FEW)
+    engine = make(limits=Limits(keep_bytes=FEW))
     first, _ = (engine.add(trace_of(i), "me") for i in range(2))
     reads, may = threading.Event(), threading.Event()
     load = run_file.load
@@ -267,7 +259,7 @@ def test_the_engine_says_what_a_run_costs_and_refuses_what_cannot_be_drawn(make,
 
 
 def test_files_are_named_by_nothing_that_opens_a_run(make):
-    engine = make(keep_bytes=FEW)
+    engine = make(limits=Limits(keep_bytes=FEW))
     ids = [engine.add(trace_of(i), "me") for i in range(3)]
     assert [Path(path).suffix for path in files(engine)] == [".safetensors"] * 2
     assert not any(run_id in path.name for run_id in ids for path in files(engine))

@@ -11,7 +11,7 @@ from ldm.engine import Limits
 from ldm.engine.records import MOST_FRAMES, Job
 from ldm.errors import LdmError, SettingsError
 
-from .fakes import FakeDraft, Pace, make_engine
+from .fakes import FakeDraft, Pace
 from .test_engine import GONE, QUICK, WEAK, S, last, message, until
 from .traces import make_trace
 
@@ -21,21 +21,6 @@ LONG = dataclasses.replace(S, steps=12)
 @pytest.fixture
 def pace():
     return Pace(open=False)
-
-
-@pytest.fixture
-def make(monkeypatch, pace):
-    made = []
-
-    def build(**options):
-        made.append(make_engine(monkeypatch, pace, **options))
-        return made[-1]
-
-    yield build
-    pace.open = True
-    pace.step(1000)
-    for engine in made:
-        engine.close()
 
 
 def stepped(engine, pace, count=1, owner="me"):

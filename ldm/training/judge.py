@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from ..data.backgrounds import BACKGROUNDS
 from ..data.backgrounds import SIZE as RENDERED
-from ..data.scenes import Labels, pair_box, render
+from ..data.layout import pair_box
+from ..data.scenes import Labels, render
 from ..data.vocabulary import COLORS, THINGS
 from .optim import Optimiser
 from .state import TrainStep, generator_for, load_state, save_state

@@ -6,6 +6,7 @@ the script with `textContent`, so nothing of it is ever read as markup or as cod
 
 import gradio as gr
 
+from ..player.assets import dom
 from .theme import ASSETS, asset
 
 
@@ -21,7 +22,7 @@ def part(name: str, value: object = None, elem_id: str | None = None) -> gr.HTML
         value,
         html_template=asset(f"{name}.html"),
         css_template=asset(f"{name}.css") if style.exists() else "",
-        js_on_load=asset(f"{name}.js"),
+        js_on_load=dom() + asset(f"{name}.js"),
         apply_default_css=False,
         elem_id=elem_id or f"ld-{name}",
     )

@@ -98,12 +98,18 @@ class Story:
         """Refresh the page.  That its own requests break off then is no complaint."""
         before = len(self.complaints)
         self.page.reload()
-        self.page.locator("#prompt textarea").wait_for()
+        self.page.locator("#prompt textarea").wait_for(state="attached")
         new = self.complaints[before:]
         self.complaints[before:] = [c for c in new if "AbortError" not in c and "errored out" not in c]
 
     def tab(self, name):
         self.page.get_by_role("tab", name=name).click()
+
+    def too_wide(self):
+        """By how many pixels the page is wider than its window."""
+        return self.page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
 
     def text(self, selector):
         return self.page.locator(selector).first.inner_text()
@@ -129,9 +135,12 @@ class Story:
         """A fingerprint of what one lane's canvas shows."""
         return self.page.evaluate(PIXELS, lane)
 
-    def press(self, key):
-        """A key, and the frame that shows what it did."""
-        self.page.keyboard.press(key)
+    def press(self, key, on=None):
+        """A key, where the focus is or on an element, and the frame that shows what it did."""
+        if on is None:
+            self.page.keyboard.press(key)
+        else:
+            on.press(key)
         self.page.evaluate(
             "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
         )
@@ -203,14 +212,23 @@ PIXELS = """(lane) => {
 
 
 @contextlib.contextmanager
-def told(address, folder, **options):
-    """A browser with one page on the app."""
+def running_browser():
+    """A Chromium without a window."""
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         browser = playwright.chromium.launch(executable_path=chromium(), args=arguments)
-        context = browser.new_context(accept_downloads=True, **options)
-        yield Story(context.new_page(), address, folder)
+        yield browser
         browser.close()
+
+
+@contextlib.contextmanager
+def told(browser, address, folder, **options):
+    """A page for the app, as a visitor of its own has it; at the end nothing may have gone wrong on it."""
+    context = browser.new_context(accept_downloads=True, **options)
+    story = Story(context.new_page(), address, folder)
+    yield story
+    assert story.complaints == []
+    context.close()
 
 
 def photo(path, size=(331, 247)):

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from ldm import player
-from ldm.checkpoints import weights_folder
 from ldm.diffusion.denoiser import guide
 from ldm.diffusion.guidance import Guidance
 from ldm.player.assets import FOLDER
@@ -19,30 +18,20 @@ from ..parts import made_part
 from ..test_player_guidance import guided_trace
 from ..test_player_words import Layer
 from ..traces import decode, make_trace
-from .story import PROMPT, chromium, running_app, told
+from .story import PROMPT
 
-sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 AROUND = "const register = () => {}, overlays = [];"  # what these files expect of those before them
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    assert (weights_folder() / "default.safetensors").exists(), "the model that ships is not there"
-    with running_app(tmp_path_factory.mktemp("app")) as found:
-        yield found
-
-
 @pytest.fixture
-def blank():
+def blank(browser):
     """An empty page that knows the arithmetic of both panels."""
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-        page = browser.new_page()
-        for text in (AROUND, *((FOLDER / name).read_text() for name in ("guidance.js", "attention.js"))):
-            page.add_script_tag(content=text)
-        yield page
-        browser.close()
+    page = browser.new_page()
+    for text in (AROUND, *((FOLDER / name).read_text() for name in ("guidance.js", "attention.js"))):
+        page.add_script_tag(content=text)
+    yield page
+    page.close()
 
 
 MIXED = """({step, tensors, levels, scale, rescale}) => {
@@ -123,10 +112,9 @@ def test_a_step_without_maps_is_not_given_those_of_another(blank):
 
 
 @pytest.fixture
-def story(address, tmp_path):
-    with told(address, tmp_path, viewport={"width": 1280, "height": 1500}) as made:
+def story(visit):
+    with visit(viewport={"width": 1280, "height": 1500}) as made:
         yield made
-        assert made.complaints == []
 
 
 def panel(story, name):
@@ -224,29 +212,27 @@ def inline(name, content):
 
 
 @pytest.fixture
-def player_page():
+def player_page(browser):
     """A function that shows a trace in the player without a server; gives the page."""
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-        page = browser.new_page()
-        wrong = []
-        page.on("pageerror", lambda error: wrong.append(str(error)))
+    page = browser.new_page()
+    wrong = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
 
-        def show(trace, **more):
-            page.set_content(f"<style>{player.style()}</style>{player.template()}")
-            page.evaluate("(text) => { window.script = text; }", player.script())
-            generator = torch.Generator().manual_seed(3)
-            linear = torch.randn(4, 3, 8, 8, generator=generator) / 4, torch.zeros(3)
-            frames = player.x0_frames(trace, decode, player.Look())
-            context = player.Context(player.Look(), decode, inline, frames, linear)
-            parts = {"guidance": guidance(trace, context), "words": words(trace, context)}
-            run = player.pack(trace, decode, player.Look(), inline)
-            page.evaluate(HOST, {"run": {**run, "key": "one", "parts": parts}, **more})
-            return page
+    def show(trace, **more):
+        page.set_content(f"<style>{player.style()}</style>{player.template()}")
+        page.evaluate("(text) => { window.script = text; }", player.script())
+        generator = torch.Generator().manual_seed(3)
+        linear = torch.randn(4, 3, 8, 8, generator=generator) / 4, torch.zeros(3)
+        frames = player.x0_frames(trace, decode, player.Look())
+        context = player.Context(player.Look(), decode, inline, frames, linear)
+        parts = {"guidance": guidance(trace, context), "words": words(trace, context)}
+        run = player.pack(trace, decode, player.Look(), inline)
+        page.evaluate(HOST, {"run": {**run, "key": "one", "parts": parts}, **more})
+        return page
 
-        yield show
-        browser.close()
-        assert wrong == []
+    yield show
+    page.close()
+    assert wrong == []
 
 
 def test_going_on_asks_for_the_step_the_strength_and_the_words_chosen(player_page):

@@ -6,9 +6,8 @@ import pytest
 
 from ldm import run_file
 
-from .story import chromium, running_app, told
+from .story import told
 
-playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 PROMPT = "a <b>red</b> apple </script> & ${x} on a blue background"
 HASH = """(name) => {
@@ -23,40 +22,32 @@ FRAME = "() => new Promise((done) => requestAnimationFrame(() => requestAnimatio
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory):
+def saved(browser, address, tmp_path_factory):
     """(page, run file) of one run, as the app saves them."""
-    folder = tmp_path_factory.mktemp("saved")
-    with running_app(folder) as address, told(address, folder) as story:
+    with told(browser, address, tmp_path_factory.mktemp("saved")) as story:
         story.open()
         story.draw(PROMPT, steps=12, seed=3)
         story.see_the_steps()
         story.page.get_by_role("tab", name="Keep").click()
-        files = story.save("#save-page"), story.save("#save-run")
-        assert story.complaints == []
-        return files
+        yield story.save("#save-page"), story.save("#save-run")
 
 
 @pytest.fixture(params=[(1280, "light"), (360, "dark")], ids=["desk", "phone"])
-def opened(saved, request):
+def opened(browser, saved, request):
     """(page, complaints, addresses asked for)."""
     width, scheme = request.param
-    with playwright.sync_playwright() as started:
-        arguments = ["--no-sandbox", "--disable-gpu"]
-        browser = started.chromium.launch(executable_path=chromium(), args=arguments)
-        context = browser.new_context(
-            offline=True, color_scheme=scheme, viewport={"width": width, "height": 800}
-        )
-        page, complaints, asked = context.new_page(), [], []
-        page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(saved[0].as_uri())
-        page.locator(".scrub[data-step]").wait_for()
-        yield page, complaints, asked
-        assert complaints == []
-        assert {url.partition(":")[0] for url in asked} <= {"file", "data", "blob"}
-        assert [url for url in asked if url.startswith("file:")] == [saved[0].as_uri()]
-        browser.close()
+    context = browser.new_context(offline=True, color_scheme=scheme, viewport={"width": width, "height": 800})
+    page, complaints, asked = context.new_page(), [], []
+    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(saved[0].as_uri())
+    page.locator(".scrub[data-step]").wait_for()
+    yield page, complaints, asked
+    assert complaints == []
+    assert {url.partition(":")[0] for url in asked} <= {"file", "data", "blob"}
+    assert [url for url in asked if url.startswith("file:")] == [saved[0].as_uri()]
+    context.close()
 
 
 def test_the_saved_page_works_from_a_disk_without_a_network(opened):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from axe_playwright_python.base import AXE_FILE_PATH
+from playwright.sync_api import expect
 
 from ldm import run_file
 from ldm.engine.weights import open_model
@@ -12,27 +13,19 @@ from ldm.views.equations import equations
 from ldm.views.predictions import lane
 from ldm.views.schedule import schedule_columns
 
-from .story import DRAWN, running_app, told
+from .story import DRAWN
 
-pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 PANELS = ("curves", "guidance", "words", "when", "schedule", "equations", "lesson")
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    with running_app(tmp_path_factory.mktemp("app")) as found:
-        yield found
-
-
 @pytest.fixture
-def story(address, tmp_path):
-    with told(address, tmp_path) as made:
+def story(visit):
+    with visit() as made:
         made.open()
         made.draw(steps=12, seed=3)
         made.see_the_steps()
         yield made
-        assert made.complaints == []
 
 
 def opened(story, name):
@@ -77,7 +70,7 @@ def test_the_lesson_walks_through_the_run(story):
     seen = []
     for _ in range(8):
         seen.append((card.locator("h3").inner_text(), story.text("#ld-scrubber .where")))
-        card.locator("button").nth(1).press("Enter")
+        story.press("Enter", on=card.locator("button").nth(1))
     assert len({title for title, _ in seen}) == 8
     assert seen[0][1] == "step 1 of 12"
     assert seen[-1][1] == "step 12 of 12"
@@ -94,10 +87,10 @@ def test_a_flip_is_quick_and_asks_nobody(story):
 
 def test_keys_go_through_panels_and_steps_apart(story):
     opened(story, "curves")
-    story.page.locator("#ld-scrubber [role=tab][data-name=curves]").press("ArrowRight")
+    story.press("ArrowRight", on=story.page.locator("#ld-scrubber [role=tab][data-name=curves]"))
     assert story.page.locator("#ld-scrubber .panel.guidance").count() == 1
     assert story.text("#ld-scrubber .where") == "step 12 of 12"
-    story.page.locator("#ld-scrubber .pin").press("ArrowLeft")
+    story.press("ArrowLeft", on=story.page.locator("#ld-scrubber .pin"))
     assert story.text("#ld-scrubber .where") == "step 11 of 12"
 
 
@@ -111,8 +104,8 @@ def test_any_two_steps_can_be_told_apart(story):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(address, tmp_path, scheme):
-    with told(address, tmp_path, color_scheme=scheme) as story:
+def test_axe_finds_nothing_serious(visit, scheme):
+    with visit(color_scheme=scheme) as story:
         story.open()
         story.draw(steps=6, seed=3)
         story.see_the_steps()
@@ -134,7 +127,7 @@ def test_a_lane_that_is_slow_comes_all_the_same(story):
             route.continue_()
 
     story.page.route("**/x0-*.jpg", late)
-    story.page.reload()
+    story.reload()
     story.page.locator("#ld-scrubber figure[data-name=x0] canvas").wait_for()
     story.page.wait_for_function(DRAWN)
     assert story.page.locator("#ld-scrubber figure[data-loading]").count() == 0
@@ -149,13 +142,13 @@ def test_the_focus_stays_where_keys_can_go_on(story):
     page.locator("#ld-tree .state", has_text="paused").wait_for()
     page.locator("#steps-stop").press("Enter")
     page.locator("#ld-tree .state", has_text="stopped").wait_for()
-    page.wait_for_function("document.activeElement.id === 'steps-run'")
-    more = page.locator("#ld-tree .more")
-    more.first.press("Enter")
+    expect(page.locator("#steps-run")).to_be_focused()
+    expect(page.locator("#ld-tree .run")).to_have_count(2)
+    page.locator("#ld-tree .more").first.press("Enter")
     for name in ("Delete", "Delete"):
         page.locator("#ld-tree .menu").get_by_role("button", name=name).press("Enter")
-    page.wait_for_function("document.querySelectorAll('#ld-tree .run').length === 1")
-    page.wait_for_function("document.activeElement.className === 'more'")
+    expect(page.locator("#ld-tree .run")).to_have_count(1)
+    expect(page.locator("#ld-tree .more")).to_be_focused()
 
 
 def test_lanes_that_were_picked_stay_for_the_next_run(story):

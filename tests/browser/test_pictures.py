@@ -8,36 +8,20 @@ from ldm import png
 from ldm.settings import Settings
 from ldm.ui.pictures import opened
 
-from .story import PROMPT, Story, photo, running_app, told
+from .story import PROMPT, photo
 
-pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 GROUPS = ("sampler-options", "levels", "guidance", "noise-group", "start")
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    with running_app(tmp_path_factory.mktemp("app")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def browser(address, tmp_path_factory):
-    with told(address, tmp_path_factory.mktemp("browser")) as story:
-        yield story.page.context.browser
-
-
 @pytest.fixture
-def story(browser, address, tmp_path, request):
-    """A page of its own in the one browser; a test may ask for another size."""
+def story(visit, request):
+    """A page; a test may ask for another size."""
     size = getattr(request, "param", {"width": 1280, "height": 720})
-    context = browser.new_context(accept_downloads=True, viewport=size, color_scheme="dark")
-    made = Story(context.new_page(), address, tmp_path)
-    made.open()
-    yield made
-    assert made.complaints == []
-    assert made.page.locator(".toast-wrap").all_inner_texts() in ([], [""])
-    context.close()
+    with visit(viewport=size, color_scheme="dark") as made:
+        made.open()
+        yield made
+        assert made.page.locator(".toast-wrap").all_inner_texts() in ([], [""])
 
 
 def open_group(page, name):

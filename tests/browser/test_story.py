@@ -2,28 +2,12 @@ import pytest
 from PIL import Image
 
 from ldm import png, run_file
-from ldm.checkpoints import weights_folder
 from ldm.images import to_tensor
 from ldm.training.judge import JUDGE, load_judge
 
-from .story import PROMPT, photo, running_app, told
+from .story import PROMPT, photo
 
-pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    assert (weights_folder() / "default.safetensors").exists(), "the model that ships is not there"
-    with running_app(tmp_path_factory.mktemp("app")) as found:
-        yield found
-
-
-@pytest.fixture
-def story(address, tmp_path):
-    with told(address, tmp_path) as made:
-        yield made
-        assert made.complaints == []
 
 
 def test_the_whole_story(story, tmp_path):
@@ -116,8 +100,8 @@ def test_a_run_in_progress_is_found_again_and_can_be_stopped(story):
     assert page.locator("#ld-tray figure").count() == 16
 
 
-def test_two_visitors_see_nothing_of_each_other(address, tmp_path):
-    with told(address, tmp_path) as first:
+def test_two_visitors_see_nothing_of_each_other(visit, address):
+    with visit() as first:
         first.open()
         first.draw()
         other = first.page.context.browser.new_context().new_page()
@@ -146,14 +130,10 @@ def test_a_mistake_is_told_in_a_sentence(story):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_phone(address, tmp_path, scheme):
-    with told(address, tmp_path, viewport={"width": 360, "height": 740}, color_scheme=scheme) as story:
+def test_it_fits_a_phone(visit, scheme):
+    with visit(viewport={"width": 360, "height": 740}, color_scheme=scheme) as story:
         story.open()
         for name in ("Prompt to image", "Round trip", "Denoising steps"):
             story.tab(name)
             story.page.wait_for_timeout(500)
-            wide = story.page.evaluate(
-                "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-            )
-            assert wide <= 0
-        assert story.complaints == []
+            assert story.too_wide() <= 0

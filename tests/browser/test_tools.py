@@ -4,26 +4,15 @@ import re
 
 import pytest
 
-from ldm.checkpoints import weights_folder
+from .story import PROMPT, photo
 
-from .story import PROMPT, photo, running_app, told
-
-pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    assert (weights_folder() / "default.safetensors").exists(), "the model that ships is not there"
-    with running_app(tmp_path_factory.mktemp("app")) as found:
-        yield found
-
-
 @pytest.fixture
-def story(address, tmp_path):
-    with told(address, tmp_path, reduced_motion="reduce") as made:
+def story(visit):
+    with visit(reduced_motion="reduce") as made:
         yield made
-        assert made.complaints == []
 
 
 def at_the_tool(story, name, steps=8, prompt=PROMPT):
@@ -149,15 +138,11 @@ def test_a_picture_of_one_s_own_goes_under_the_noise_and_comes_back(story, tmp_p
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_tools_fit_a_phone(address, tmp_path, scheme):
-    with told(address, tmp_path, viewport={"width": 360, "height": 740}, color_scheme=scheme) as story:
+def test_the_tools_fit_a_phone(visit, scheme):
+    with visit(viewport={"width": 360, "height": 740}, color_scheme=scheme) as story:
         page = story.page
         at_the_tool(story, "Seeds")
         for name in ("Seeds", "Race", "Your picture"):
             page.get_by_role("tab", name=name, exact=True).click()
             page.wait_for_timeout(200)
-            wide = page.evaluate(
-                "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-            )
-            assert wide <= 0, name
-        assert story.complaints == []
+            assert story.too_wide() <= 0, name

@@ -5,7 +5,8 @@ import pytest
 
 from ldm.data.compose import Placement, object_masks
 from ldm.data.glyphs import emoji_font
-from ldm.data.scenes import LEVELS, pair_box, render
+from ldm.data.layout import pair_box
+from ldm.data.scenes import LEVELS, render
 from ldm.errors import LdmError
 
 

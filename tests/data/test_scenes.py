@@ -10,6 +10,7 @@ from ldm.data.backgrounds import BACKGROUNDS, GRADIENTS, SIZE, background, varia
 from ldm.data.captions import COUNT_WORDS, POSITION_WORDS, RELATIONS, SIZE_WORDS, caption
 from ldm.data.compose import clashes
 from ldm.data.glyphs import FONT_VARIABLE, cutout, emoji_font, tint
+from ldm.data.layout import pair_box
 from ldm.data.scenes import (
     COMMON_OBJECTS,
     DEFAULT_OBJECTS,
@@ -20,7 +21,6 @@ from ldm.data.scenes import (
     evaluation_prompts,
     examples,
     is_held_out,
-    pair_box,
     render,
     scene,
     written,

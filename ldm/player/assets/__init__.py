@@ -3,7 +3,9 @@
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+DOM = "dom.js"
 SCRIPTS = (
+    DOM,
     "core.js",
     "lanes.js",
     "time.js",
@@ -48,6 +50,11 @@ def style() -> str:
 def script() -> str:
     """The body of a function with `element`, `props`, `watch` and `trigger` in scope."""
     return "\n".join(_read(name) for name in SCRIPTS)
+
+
+def dom() -> str:
+    """What the scripts of other components begin with too: `$`, `make` and `svg`."""
+    return _read(DOM)
 
 
 def page_template() -> str:

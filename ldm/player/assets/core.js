@@ -1,6 +1,5 @@
 // Shows a run.  All pictures lie on sheets, one for each lane; a flip is one drawImage per lane and asks no server.
 // Files of this folder share one closure: element, props, watch and trigger come from the host.
-const $ = (query) => element.querySelector(query);
 const root = $('.scrub'), lanes = $('.lanes');
 const still = matchMedia('(prefers-reduced-motion: reduce)');
 
@@ -16,17 +15,6 @@ const panels = []; // see panels.js
 const heard = { step: [], run: [], point: [] }; // who is told: of a flip, of another run, of the place the pointer is at
 const tell = (what, ...about) => { for (const each of heard[what]) each(...about); };
 
-const make = (tag, text, attributes = {}) => {
-  const made = document.createElement(tag);
-  if (text !== undefined && text !== null) made.textContent = text;
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
-};
-const svg = (tag, attributes) => {
-  const made = document.createElementNS('http://www.w3.org/2000/svg', tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
-};
 const number = (value) => {
   if (value === null || value === undefined || !Number.isFinite(value)) return '–';
   return value === 0 ? '0' : Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(3);

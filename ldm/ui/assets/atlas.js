@@ -3,12 +3,6 @@
 const atlas = element.querySelector('.atlas'), grid = element.querySelector('.grid');
 const go = element.querySelector('.proceed'), all = element.querySelector('.all');
 const chosen = new Set();
-const make = (tag, text, attributes = {}) => {
-  const made = document.createElement(tag);
-  if (text) made.textContent = text;
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
-};
 const waiting = () => props.value.tiles.filter((tile) => tile.state === 'paused').map((tile) => tile.run);
 const count = () => {
   const { busy } = props.value, there = waiting();

@@ -1,10 +1,5 @@
 // One mark for each step, where its timestep lies between nothing but noise and the picture.
-const $ = (query) => element.querySelector(query);
-const mark = (name, x1, x2, y1) => {
-  const made = document.createElementNS('http://www.w3.org/2000/svg', 'line');
-  for (const [key, value] of Object.entries({ class: name, x1, x2, y1, y2: 23 })) made.setAttribute(key, value);
-  return made;
-};
+const mark = (name, x1, x2, y1) => svg('line', { class: name, x1, x2, y1, y2: 23 });
 const show = () => {
   const { told, passed, line, said, last } = props.value;
   const at = (timestep) => 100 * (1 - timestep / Math.max(1, last));

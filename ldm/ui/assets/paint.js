@@ -1,5 +1,4 @@
 // A brush over a picture.  What is painted becomes the mask: a PNG, white on black, in the value that goes to the server.
-const $ = (query) => element.querySelector(query);
 const root = $('.paint'), plate = $('.plate'), picture = $('img'), canvas = $('canvas'), size = $('input');
 const context = canvas.getContext('2d', { willReadFrequently: true });
 const BACK = 20; // strokes that can be taken back

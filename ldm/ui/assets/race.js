@@ -1,22 +1,10 @@
 // Several samplers from one noise, side by side at equal work or equal noise, and how far each is from a fine run.
 // value: {said, fraction, busy, note, fine: {name, steps, src}, runs: [...], rows: {calls, sigma}}; a row is
 // [network calls or noise level, [the step of each run that stands there, null before its first]].
-const $ = (query) => element.querySelector(query);
 const rows = $('.rows'), slider = $('.ask input'), output = $('.ask output');
 const TONES = ['#e0653f', '#4f8fd6', '#a87f0c', '#468f57', '#b06ac0', '#8b8178', '#2b8f8f', '#d0678f'];
 const DASHES = ['', '', '', '', '7 3', '2 3', '10 3 2 3', '4 4']; // colours alone do not tell eight lines apart
 let race = null, sheets = new Map(), known = '';
-const make = (tag, text, attributes = {}) => {
-  const made = document.createElement(tag);
-  if (text !== undefined && text !== null) made.textContent = text;
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
-};
-const svg = (tag, attributes) => {
-  const made = document.createElementNS('http://www.w3.org/2000/svg', tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
-};
 const number = (value) => (value === null || value === undefined || !Number.isFinite(value) ? '–' : value === 0 ? '0' : Math.abs(value) >= 10 ? value.toFixed(0) : value.toPrecision(2));
 const by = () => element.querySelector('input[name=race-by]:checked').value;
 const toneOf = (i) => ({ stroke: TONES[i % TONES.length], 'stroke-dasharray': DASHES[i % DASHES.length] });

@@ -1,10 +1,3 @@
-const $ = (query) => element.querySelector(query);
-const make = (tag, text, name) => {
-  const made = document.createElement(tag);
-  if (text !== undefined) made.textContent = text;
-  if (name) made.className = name;
-  return made;
-};
 const row = (tag, cells) => { const made = make('tr'); made.append(...cells.map((text) => make(tag, text))); return made; };
 const show = () => {
   const trip = props.value;
@@ -12,7 +5,7 @@ const show = () => {
   if (!trip) return;
   $('.numbers').replaceChildren(...trip.numbers.map(({ name, value, hint }) => {
     const box = make('div'), text = make('dd');
-    text.append(make('div', value, 'value'), make('div', hint, 'hint'));
+    text.append(make('div', value, { class: 'value' }), make('div', hint, { class: 'hint' }));
     box.append(make('dt', name), text);
     return box;
   }));

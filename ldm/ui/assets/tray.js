@@ -1,11 +1,5 @@
-const $ = (query) => element.querySelector(query);
 const tray = $('.tray'), grid = $('.grid'), dialog = $('dialog');
 
-const make = (tag, text) => {
-  const made = document.createElement(tag);
-  if (text !== undefined) made.textContent = text;
-  return made;
-};
 const enlarge = (image) => {
   dialog.querySelector('img').src = image.src;
   dialog.querySelector('img').alt = image.alt;

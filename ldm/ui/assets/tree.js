@@ -2,12 +2,6 @@
 const roots = element.querySelector('.roots');
 let opened = null, mode = null, typed = '';
 
-const make = (tag, text, attributes = {}) => {
-  const made = document.createElement(tag);
-  if (text !== undefined && text !== null) made.textContent = text;
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
-};
 const button = (text, does, attributes = {}) => {
   const made = make('button', text, { type: 'button', ...attributes });
   made.addEventListener('click', does);

@@ -5,7 +5,8 @@ from typing import Any
 import gradio as gr
 
 from ...latent_diffusion import LatentDiffusion
-from ...settings import LIMITS, MAX_PROMPT
+from ...settings import LIMITS
+from ..boxes import negative_box, words_box
 from ..unknown import name_unknown
 from .widgets import Layout
 
@@ -15,24 +16,10 @@ COMMON_STEPS = 60  # the slider's end; a restored picture may ask for more
 def prompts(model: LatentDiffusion) -> dict[str, Any]:
     """Prompt and negative prompt, each with the line that names its unknown words."""
     examples = model.config.examples
-    prompt = gr.Textbox(
-        label="Prompt",
-        placeholder=examples[0] if examples else "What to draw",
-        lines=1,
-        max_lines=5,
-        max_length=MAX_PROMPT,
-        elem_id="prompt",
-        autofocus=True,
-    )
+    example = examples[0] if examples else "What to draw"
+    prompt = words_box("Prompt", "prompt", example, most_lines=5, autofocus=True)
     name_unknown(prompt, model.config)
-    negative_prompt = gr.Textbox(
-        label="Negative prompt",
-        placeholder="What to stay away from",
-        lines=1,
-        max_lines=3,
-        max_length=MAX_PROMPT,
-        elem_id="negative_prompt",
-    )
+    negative_prompt = negative_box("negative_prompt")
     name_unknown(negative_prompt, model.config, "In the negative prompt")
     return {"prompt": prompt, "negative_prompt": negative_prompt}
 

@@ -10,6 +10,7 @@ from PIL import Image
 from ...images import open_image
 from ...settings import FULL_STRENGTHS, Settings
 from .. import pictures
+from ..boxes import drop_box
 from ..parts import part
 from .widgets import Layout
 
@@ -45,14 +46,7 @@ class Start:
 def group(layout: Layout) -> Start:
     """The picture, the brush and the strength."""
     with gr.Accordion("Start from a picture", open=False, elem_id="start") as accordion:
-        file = gr.File(
-            label="Picture",
-            file_types=["image"],
-            type="filepath",
-            height=96,
-            elem_id="start-picture",
-            elem_classes="ld-drop",
-        )
+        file = drop_box("Picture", "start-picture")
         paint = part("paint")
         layout.slider("strength", "Strength", "How much of it is replaced: 0 none, 1 all.", step=0.01)
         layout.radio(

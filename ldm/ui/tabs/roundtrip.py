@@ -16,6 +16,7 @@ from ...settings import Settings
 from ...views.codes import index_map
 from ...views.latents import channel_maps, error_map
 from .. import files, first_stages
+from ..boxes import drop_box
 from ..events import PRIVATE, owner_of, shows_errors, visitor
 from ..parts import part
 from ..report import report_value
@@ -153,14 +154,7 @@ def build(app: App) -> App:
                 "The network never sees pixels. An autoencoder turns a picture into latents and latents into "
                 "a picture; what is lost on the way cannot be drawn."
             )
-            upload = gr.File(
-                label="Your picture",
-                file_types=["image"],
-                type="filepath",
-                height=130,
-                elem_id="trip-upload",
-                elem_classes="ld-drop",
-            )
+            upload = drop_box("Your picture", "trip-upload", height=130)
             with gr.Row(elem_classes="ld-go"):
                 newest = gr.Button("Newest picture", size="md", elem_id="trip-newest")
                 example = gr.Button("Example", size="md", elem_id="trip-example")

@@ -9,9 +9,10 @@ from PIL import Image
 
 from ....diffusion.samplers import DEFAULT_ETA, SAMPLERS
 from ....errors import SettingsError
-from ....settings import LIMITS, MAX_PROMPT, Settings
+from ....settings import LIMITS, Settings
 from ....trace import Trace
 from ... import pictures
+from ...boxes import negative_box, words_box
 from ...events import PRIVATE, owner_of, shows_errors, visitor
 from ...parts import part
 from ...scrubber import Shown
@@ -35,7 +36,10 @@ def build(bench: Bench) -> None:
     where = part("from", None)
     with gr.Row(elem_id="branch"):
         with gr.Column(min_width=260):
-            of: dict[str, Any] = _texts()
+            of: dict[str, Any] = {
+                "prompt": words_box("Prompt", "branch-prompt", most_lines=4),
+                "negative_prompt": negative_box("branch-negative"),
+            }
             with gr.Accordion("Only here", open=False, elem_id="branch-here"):
                 paint = part("paint", None, "ld-branch-paint")
                 none = gr.Markdown("", elem_classes="ld-note", elem_id="branch-paint-note")
@@ -44,19 +48,6 @@ def build(bench: Bench) -> None:
             go = gr.Button("Go on from here", variant="primary", elem_id="branch-go")
     at = gr.Number(0, precision=0, visible=False)
     Branch(bench, where, {name: of[name] for name in FIELDS}, paint, none, at).wire(go)
-
-
-def _texts() -> dict[str, Any]:
-    prompt = gr.Textbox(label="Prompt", lines=1, max_lines=4, max_length=MAX_PROMPT, elem_id="branch-prompt")
-    negative = gr.Textbox(
-        label="Negative prompt",
-        placeholder="What to stay away from",
-        lines=1,
-        max_lines=3,
-        max_length=MAX_PROMPT,
-        elem_id="branch-negative",
-    )
-    return {"prompt": prompt, "negative_prompt": negative}
 
 
 def _numbers() -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ....trace import Trace
 from ....views.predictions import LANES, Decode
 from ....writing import write_file
 from ... import files
+from ...boxes import drop_box
 from ...events import HEAVY, PRIVATE, owner_of, shows_errors
 from ...scrubber import Shown, write_page
 from .bench import Bench, Updates
@@ -47,14 +48,7 @@ def build(bench: Bench) -> None:
                 words, elem_id=f"save-{name}", size="md", min_width=100, scale=0, visible=there
             )
             button.click(shows_errors(action), [bench.shown, lanes], bench.app.saver, **heavy)
-    opened = gr.File(
-        label="Open a run file",
-        file_types=[".safetensors"],
-        type="filepath",
-        height=96,
-        elem_id="open-run",
-        elem_classes="ld-drop",
-    )
+    opened = drop_box("Open a run file", "open-run", [".safetensors"])
     inputs = [opened, *bench.inputs, bench.app.owner]
     opened.upload(shows_errors(keep.open_run), inputs, bench.outputs, **heavy)
 

@@ -8,6 +8,7 @@ import gradio as gr
 from ....errors import SettingsError
 from ....settings import LIMITS
 from ... import pictures
+from ...boxes import drop_box
 from ...events import PRIVATE, shows_errors, visitor
 from .asking import Values, alone, asked, needed, tellable, told
 from .bench import Bench, Updates
@@ -57,14 +58,7 @@ def build(bench: Bench) -> None:
     """Lay out the tool and wire it."""
     recommended = bench.app.engine.model.config.recommended
     with gr.Row(elem_id="forward"):
-        file = gr.File(
-            label="Your picture",
-            file_types=["image"],
-            type="filepath",
-            height=130,
-            elem_id="forward-picture",
-            elem_classes="ld-drop",
-        )
+        file = drop_box("Your picture", "forward-picture", height=130)
         with gr.Column(min_width=260):
             with gr.Row(elem_classes="ld-pair"):
                 strength = gr.Slider(

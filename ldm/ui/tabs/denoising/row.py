@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from ....engine import Limits, Run
-from ....settings import MAX_PROMPT
+from ...boxes import words_box
 
 AS_THERE = "Everything else as on the first tab."
 MUCH = 50 * 2**20  # bytes of a run that are worth a word
@@ -50,14 +50,7 @@ class Row:
 def build_row(placeholder: str) -> Row:
     """Lay the row out where it is called."""
     with gr.Row(elem_id="steps-row"):
-        prompt = gr.Textbox(
-            label="Prompt",
-            placeholder=placeholder,
-            lines=1,
-            max_lines=3,
-            max_length=MAX_PROMPT,
-            elem_id="steps-prompt",
-        )
+        prompt = words_box("Prompt", "steps-prompt", placeholder)
         with gr.Row(elem_id="steps-buttons"):
             run = gr.Button("Run", variant="primary", elem_id="steps-run", size="md", min_width=84)
             pause, step, go_on, stop = (
