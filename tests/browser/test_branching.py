@@ -154,6 +154,23 @@ def test_runs_are_named_compared_and_deleted(story):
     page.wait_for_function("() => !location.search.includes('run=')")
 
 
+def test_run_is_heard_while_the_last_one_is_still_being_drawn(story):
+    page = story.page
+    run(story, steps=30)
+    shown(story, "step 30 of 30")
+    page.locator("#steps-exact input").check()
+    page.locator("#steps-prompt textarea").fill("a green dog on a white background")
+    page.locator("#steps-run").click()
+    page.locator("#ld-tree .run").nth(1).wait_for()
+    page.locator("#ld-scrubber .live", has_text="with the autoencoder").wait_for()
+    page.locator("#steps-prompt textarea").fill("a blue cup on a red background")
+    page.locator("#steps-run").dblclick()
+    page.locator("#ld-tree .run").nth(2).wait_for()
+    page.locator("#ld-scrubber .prompt", has_text="a blue cup").wait_for()
+    page.locator("#ld-scrubber .scrub[data-whole]").wait_for()
+    assert page.locator("#ld-tree .run").count() == 3  # a double click asks for one
+
+
 def test_its_address_finds_it_again(story, browser):
     page = story.page
     run(story, steps=4)

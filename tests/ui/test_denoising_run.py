@@ -13,8 +13,8 @@ from ldm import run_file
 from ldm.engine import Limits, Run
 from ldm.errors import LdmError
 from ldm.settings import Settings
-from ldm.ui.tabs.denoising import branch
-from ldm.ui.tabs.denoising.live import AGAIN, HEIGHT, Strip
+from ldm.ui.tabs.denoising import branch, live
+from ldm.ui.tabs.denoising.live import AGAIN, HEIGHT, Pressed, Strip
 from ldm.ui.tabs.denoising.row import AS_THERE, MUCH, memory_note
 from ldm.ui.tabs.denoising.run import GONE, Running
 
@@ -168,3 +168,35 @@ def test_a_page_is_sent_what_is_new_and_a_little_of_what_is_not():
     assert late["live"]["key"] == then["live"]["key"]
     assert "id" not in late["live"]["key"]
     assert len(late["live"]["frames"][0][1]) < 6 * HEIGHT**2 // 10
+
+
+def test_a_button_begins_one_run_at_a_time_on_each_page(monkeypatch):
+    going, began, page = {"one"}, [], "page"
+    monkeypatch.setattr(live, "session", lambda: page)
+    pressed = Pressed(going.__contains__)
+
+    def start(name):
+        began.append(name)
+        return name
+
+    def twice(name):
+        assert pressed.once("run", lambda: start("meanwhile")) is None  # while the first is being begun
+        return start(name)
+
+    assert pressed.once("run", lambda: twice("one")) == "one"
+    assert pressed.once("run", lambda: start("two")) is None
+    assert pressed.once("branch", lambda: start("three")) == "three"
+    page = "another page"
+    assert pressed.once("run", lambda: start("four")) == "four"
+    page = "page"
+    going.clear()  # it rests, though the player may still be drawing it
+    with pytest.raises(LdmError, match="no room"):
+        pressed.once("run", refused)
+    assert pressed.once("run", lambda: start("five")) == "five"
+    page = ""  # a program's own calls are its own affair
+    assert [pressed.once("run", lambda: start("six")) for _ in range(2)] == ["six", "six"]
+    assert began == ["one", "three", "four", "five", "six", "six"]
+
+
+def refused():
+    raise LdmError("no room")

@@ -41,15 +41,14 @@ const chart = ({ title, x, from, to, log }) => {
   };
 };
 // Bars over the steps; a click goes to one.
-const bars = (title, values) => {
+const bars = (title, count) => {
   const figure = make('figure', null, { class: 'curve' }), caption = make('figcaption'), ends = make('div', null, { class: 'ends' });
   const box = make('div', null, { class: 'bars', role: 'img', 'aria-label': title });
-  const all = values.map((_, i) => { const bar = make('i'); bar.addEventListener('click', () => seek(i)); return bar; });
+  const all = Array.from({ length: count }, (_, i) => { const bar = make('i'); bar.addEventListener('click', () => seek(i)); return bar; });
   box.append(...all);
   caption.append(make('b', title), make('span'));
-  ends.append(make('span', 'step 1'), make('span', values.length > 1 ? `step ${values.length}` : ''));
+  ends.append(make('span', 'step 1'), make('span', count > 1 ? `step ${count}` : ''));
   figure.append(caption, box, ends);
   const set = (given) => { box.dataset.values = JSON.stringify(given); const most = Math.max(...given, 1); given.forEach((value, i) => all[i].style.setProperty('--tall', `${(100 * value) / most}%`)); };
-  set(values);
   return { figure, set, say: (text) => { caption.lastChild.textContent = text; }, at: (index) => all.forEach((bar, i) => bar.toggleAttribute('data-at', i === index)) };
 };

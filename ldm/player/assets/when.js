@@ -19,7 +19,7 @@ register({
     const slider = make('input', null, { type: 'range', min: 1, max: 40, step: 0.5, value: part.threshold });
     const output = make('output');
     ask.append(make('span', 'A colour counts as decided within'), slider, output);
-    const histogram = bars('Places decided at each step', new Array(steps).fill(0));
+    const histogram = bars('Places decided at each step', steps);
     const spectrum = part.spectrum && chart({ title: 'Power per frequency', x: part.spectrum.frequency, from: 'coarse', to: 'fine', log: true });
     const side = make('div', null, { class: 'side' });
     side.append(ask, histogram.figure);

@@ -17,7 +17,7 @@ from ...events import PRIVATE, owner_of, shows_errors
 from ...scrubber import Pack, Packs, Shown, build_player
 from ...shared import App
 from . import decoding, family, pair
-from .live import Strip, Turns, light
+from .live import Pressed, Strip, Turns, light
 from .progress import Background
 from .row import Row, build_asks
 
@@ -54,6 +54,10 @@ class Bench:
     following: list[Any] = field(default_factory=list)
     turns: Turns = field(default_factory=Turns)
     drawing: Semaphore = field(default_factory=lambda: Semaphore(AT_ONCE))
+    pressed: Pressed = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pressed", Pressed(self.goes_on))
 
     @property
     def inputs(self) -> list[Any]:
@@ -142,6 +146,13 @@ class Bench:
             LdmError: there is no such run, or it failed.
         """
         return next(self.app.engine.follow(run_id))
+
+    def goes_on(self, run_id: str) -> bool:
+        """Whether a run is in progress."""
+        try:
+            return not self.run_of(run_id).resting
+        except LdmError:
+            return False
 
     def _live(self, run_id: str, owner: str, mine: Mine, other: str | None) -> Iterator[Updates]:
         strip, listed = Strip(run_id), False

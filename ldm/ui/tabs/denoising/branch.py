@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -107,8 +108,9 @@ class Branch:
         bench, of = self.bench, self.of
         looks = [bench.app.owner, *bench.inputs]
         inputs, outputs = [self.at, *of.values(), self.paint, *looks], [bench.app.owner, *bench.outputs]
-        branched = go.click(shows_errors(self.go_on), inputs, outputs, js=READ_STEP, **PRIVATE)
-        changed = bench.player.branch(shows_errors(self.from_player), looks, outputs, **PRIVATE)
+        at_once = {**PRIVATE, "trigger_mode": "multiple"}
+        branched = go.click(shows_errors(self.go_on), inputs, outputs, js=READ_STEP, **at_once)
+        changed = bench.player.branch(shows_errors(self.from_player), looks, outputs, **at_once)
         bench.following.extend([branched, changed])
         filled = [self.where, *of.values(), self.paint, self.none]
         bench.shown.change(self.fill, bench.shown, filled, trigger_mode="always_last", **PRIVATE)
@@ -168,9 +170,11 @@ class Branch:
         """Fork, follow, and show with the run it branched off beside it."""
         if isinstance(at, bool) or not isinstance(at, int):
             raise SettingsError(f"The step to go on from must be a whole number, got {at!r:.40}.")
-        run_id = self.engine.fork(
-            before.run_id, at, settings, owner, init_image=image, mask=mask, visitor=visitor()
-        )
+        fork = partial(self.engine.fork, before.run_id, at, settings, owner, visitor=visitor())
+        run_id = self.bench.pressed.once("branch", partial(fork, init_image=image, mask=mask))
+        if run_id is None:
+            yield {self.bench.player: gr.skip()}
+            return
         yield {self.bench.app.owner: owner, self.bench.app.run: run_id}
         shown, _, picture, exact = looks
         yield from self.bench.follow(run_id, owner, shown, replace(before), picture, exact)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import gradio as gr
 
@@ -47,8 +48,14 @@ class Forward:
         steps = whole("steps", values[self.steps], *STEPS)
         settings = replace(alone(asking.settings), steps=steps, strength=values[self.strength])
         image = pictures.opened(values[self.file], settings.width, settings.height)
-        run_id = self.engine.start(settings, asking.owner, image, visitor=visitor(), draft=asking.draft)
+        start = partial(
+            self.engine.start, settings, asking.owner, image, visitor=visitor(), draft=asking.draft
+        )
         bench = self.bench
+        run_id = bench.pressed.once("forward", start)
+        if run_id is None:
+            yield {bench.player: gr.skip()}
+            return
         yield {**told(bench, asking), bench.app.run: run_id}
         before, other, picture, exact = (values[widget] for widget in bench.inputs)
         yield from bench.follow(run_id, asking.owner, before, other, picture, exact, forward=True)
@@ -84,5 +91,5 @@ def build(bench: Bench) -> None:
     inputs = {file, strength, steps, *needed(bench)}
     outputs = [*tellable(bench), *bench.outputs]
     bench.following.append(
-        go.click(shows_errors(does.go), inputs, outputs, js=TO_THE_PLAYER, trigger_mode="once", **PRIVATE)
+        go.click(shows_errors(does.go), inputs, outputs, js=TO_THE_PLAYER, trigger_mode="multiple", **PRIVATE)
     )

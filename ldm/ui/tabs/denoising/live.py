@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 from PIL import Image
@@ -91,3 +92,42 @@ class Turns:
         finally:
             if is_mine():
                 del self._newest[page]
+
+
+class Pressed:
+    """What each button of each open page began last; pressed again before that rests, it begins nothing.
+
+    gradio can see to it that an event is not begun twice, but for as long as the first one says
+    anything: also while a run that rests already is drawn.
+
+    Args:
+        goes_on: whether the run of that id is in progress.
+    """
+
+    def __init__(self, goes_on: Callable[[str], bool]) -> None:
+        self._goes_on, self._lock = goes_on, Lock()
+        self._begun: dict[tuple[str, str], str | None] = {}  # None is one that is just being begun
+
+    def once(self, button: str, start: Callable[[], str]) -> str | None:
+        """The id of the run that `start` begins; None where the button's last one goes on."""
+        page = session()
+        if not page:  # a program's
+            return start()
+        with self._lock:
+            self._begun = {key: run_id for key, run_id in self._begun.items() if self._still(run_id)}
+            if (page, button) in self._begun:
+                return None
+            self._begun[page, button] = None
+        run_id = None
+        try:
+            run_id = start()
+        finally:
+            with self._lock:
+                if run_id is None:
+                    del self._begun[page, button]
+                else:
+                    self._begun[page, button] = run_id
+        return run_id
+
+    def _still(self, run_id: str | None) -> bool:
+        return run_id is None or self._goes_on(run_id)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -56,9 +57,11 @@ class Running:
         settings = asks.read(values)
         draft = switch is not None and values[switch.box] is True
         image, mask = asks.start.read(values, settings)
-        run_id = self.app.engine.start(
-            settings, owner, image, mask=mask, visitor=visitor(), draft=draft, until=until
-        )
+        start = partial(self.app.engine.start, settings, owner, image, mask=mask, visitor=visitor())
+        run_id = self.bench.pressed.once("run", partial(start, draft=draft, until=until))
+        if run_id is None:
+            yield {self.row.note: gr.skip()}
+            return
         asked: Updates = {
             self.app.owner: owner,
             self.app.run: run_id,
@@ -138,21 +141,14 @@ def wire(bench: Bench, tab: gr.Tab, app: App) -> None:
     """Which event calls what."""
     running, row = Running(bench), bench.row
     outputs, inputs = running.outputs, running.inputs
-    started = gr.on(
-        [row.run.click, row.prompt.submit],
-        shows_errors(running.run),
-        inputs,
-        outputs,
-        trigger_mode="once",
-        **PRIVATE,
-    )
-    bench.following.append(started)
+    # whoever is quick need not wait for the player to have everything
+    at_once = {**PRIVATE, "trigger_mode": "multiple"}
+    asks = [row.run.click, row.prompt.submit]
+    bench.following.append(gr.on(asks, shows_errors(running.run), inputs, outputs, **at_once))
     buttons = ((row.step, running.step), (row.go_on, running.go_on), (row.pause, running.pause))
     for button, does in (*buttons, (row.stop, running.stop)):
-        # whoever is quick need not wait for the player to have everything
-        events = button.click(shows_errors(does), inputs, outputs, trigger_mode="multiple", **PRIVATE)
-        bench.following.append(events)
-    bench.following.append(tab.select(shows_errors(running.arrive), inputs, outputs, **PRIVATE))
+        bench.following.append(button.click(shows_errors(does), inputs, outputs, **at_once))
+    bench.following.append(tab.select(shows_errors(running.arrive), inputs, outputs, **at_once))
     found = app.page.load(shows_errors(running.find), None, [app.tabs, app.run, row.prompt], **PRIVATE)
     found.then(None, None, None, js=FORGET_ADDRESS, **PRIVATE)
     if app.asks is not None:
