@@ -198,7 +198,8 @@ def test_its_address_finds_it_again(story, browser):
     # one in progress goes on, and can be stopped from where it was found
     page.locator("#steps-prompt textarea").fill("a blue cup on a red background")
     story.tab("Prompt to image")
-    page.locator("#batch_size input[type=number]").fill("8")
+    page.locator("#batch_size input[type=number]").fill("16")  # so that it lasts until another page is there
+    page.locator("#width input[type=number]").fill("512")
     run(story, steps=60, prompt="a blue cup on a red background")
     page.locator("#ld-scrubber .coming img").first.wait_for()
     page.wait_for_function("(link) => location.href !== link", arg=link)
