@@ -63,6 +63,17 @@ def test_branches_hang_on_their_parents_and_say_what_changed():
     assert told["roots"][1]["said"] == "from step 1 of a run that is gone"
 
 
+def test_a_branch_off_a_step_that_its_parent_shares_says_what_changed_since_that_step_was_made():
+    strong = replace(S, cfg_scale=7.0)
+    first = Run("a", S)
+    later = Run("b", strong, parent=("a", 3))  # steps 1 to 3 are those of a
+    runs = {run.id: run for run in (first, later)}
+    assert family.said(Run("c", strong, parent=("b", 1)), runs) == "from step 2: cfg_scale 3 → 7"
+    assert family.said(Run("c", strong, parent=("b", 3)), runs) == "from step 4: nothing changed"
+    del runs["a"]
+    assert family.said(Run("c", strong, parent=("b", 1)), runs) == "from step 2 of a run that is gone"
+
+
 def test_words_that_are_muted_are_named():
     tokens = ("<start>", "a</w>", "red</w>", "apple</w>")
     muted = replace(S, muted_tokens=(2, 3), mute_start=0.1)

@@ -1,7 +1,7 @@
 """The runs of one browser as a tree: which branched off which, after which step, with what changed."""
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -36,12 +36,11 @@ def tree(runs: list[Run], shown: str | None, other: str | None) -> dict[str, Any
         below[parent if parent in by_id else None].append(run)
 
     def tile(run: Run) -> dict[str, Any]:
-        parent = by_id.get(run.parent[0]) if run.parent is not None else None
         return {
             "run": run.id,
             "title": title(run),
             "name": run.name,
-            "said": said(run, parent),
+            "said": said(run, by_id),
             "state": state(run),
             "thumb": thumb(run),
             "branches": [tile(each) for each in reversed(below[run.id])],
@@ -55,11 +54,16 @@ def title(run: Run) -> str:
     return run.name or run.settings.prompt
 
 
-def said(run: Run, parent: Run | None) -> str:
+def said(run: Run, by_id: Mapping[str, Run]) -> str:
     """Where a run comes from, in a line."""
     if run.parent is None:
         return f"{run.settings.sampler}, {run.steps} steps, seed {files.seed_of(run.settings, 0)}"
-    where = f"from step {run.parent[1] + 1}"
+    run_id, at = run.parent
+    where = f"from step {at + 1}"
+    parent = by_id.get(run_id)
+    # a branch off what its parent shares with a run before it takes the place of that one's steps
+    while parent is not None and parent.parent is not None and at < parent.parent[1]:
+        parent = by_id.get(parent.parent[0])
     if parent is None:
         return f"{where} of a run that is gone"
     return f"{where}: {difference(run, parent)}"
@@ -124,8 +128,7 @@ def names(runs: Iterable[Run]) -> list[tuple[str, str]]:
     by_id = {run.id: run for run in runs}
     found: list[tuple[str, str]] = []
     for run in runs:
-        parent = by_id.get(run.parent[0]) if run.parent is not None else None
-        found.append((f"{title(run)} · {said(run, parent)}", run.id))
+        found.append((f"{title(run)} · {said(run, by_id)}", run.id))
     seen: defaultdict[str, int] = defaultdict(int)
     for i, (name, run_id) in reversed(list(enumerate(found))):
         seen[name] += 1
