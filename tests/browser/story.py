@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFilter
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 PROMPT = "a red apple on a blue background"
 PATIENCE = 120_000  # ms; machines that build are slow
+expect.set_options(timeout=PATIENCE)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -113,6 +114,18 @@ class Story:
 
     def text(self, selector):
         return self.page.locator(selector).first.inner_text()
+
+    def says(self, selector, text):
+        """Wait until it reads just so; `text` may be a pattern."""
+        expect(self.page.locator(selector).first).to_have_text(text, use_inner_text=True)
+
+    def begins(self, selector, text):
+        """Wait until it begins so."""
+        self.says(selector, re.compile("^" + re.escape(text)))
+
+    def mentions(self, selector, text):
+        """Wait until it has these words in it."""
+        expect(self.page.locator(selector).first).to_contain_text(text, use_inner_text=True)
 
     def draw(self, prompt=PROMPT, steps=None, seed=None):
         """Ask for a picture; gives the previews that were seen on the way."""

@@ -2,6 +2,7 @@
 
 import pytest
 from axe_playwright_python.base import AXE_FILE_PATH
+from playwright.sync_api import expect
 
 from .story import PROMPT
 from .test_panels import AXE
@@ -35,9 +36,10 @@ def shown(story, text):
     story.page.locator("#ld-scrubber .live").wait_for(state="hidden")
 
 
-def on(story):
-    names = ("run", "pause", "step", "continue", "stop")
-    return [name for name in names if story.page.locator(f"#steps-{name}").is_enabled()]
+def buttons(story, enabled):
+    """Wait until these, and no others, can be pressed."""
+    for name in ("run", "pause", "step", "continue", "stop"):
+        expect(story.page.locator(f"#steps-{name}")).to_be_enabled(enabled=name in enabled)
 
 
 def go_to(story, index):
@@ -64,18 +66,18 @@ def menu(story, index, choice):
 
 def test_a_run_comes_live_pauses_steps_goes_on_and_stops(story):
     page = story.page
-    assert page.locator("#steps-run").count() == 0 or not page.locator("#steps-run").is_visible()
+    expect(page.locator("#steps-run")).to_be_hidden()
     page.locator("#batch_size input[type=number]").fill("8")  # so that it lasts
     run(story, steps=60)
     page.locator("#ld-scrubber .coming img").first.wait_for()
-    assert on(story) == ["pause", "stop"]
+    buttons(story, ["pause", "stop"])
     page.locator("#steps-pause").click()
     page.locator("#ld-scrubber .scrub[data-step]").wait_for()
     page.locator("#steps-continue:not([disabled])").wait_for()
-    assert on(story) == ["run", "step", "continue", "stop"]
+    buttons(story, ["run", "step", "continue", "stop"])
     made = int(story.text("#ld-scrubber .where").split()[1])
     assert 1 <= made < 60
-    assert f"paused after step {made} of 60" in story.text("#ld-tree .state")
+    story.mentions("#ld-tree .state", f"paused after step {made} of 60")
     page.locator("#steps-step").click()
     shown(story, f"step {made + 1} of 60")
     page.locator("#steps-step").click()
@@ -86,8 +88,8 @@ def test_a_run_comes_live_pauses_steps_goes_on_and_stops(story):
     page.locator("#steps-stop").click()
     page.locator("#ld-tree .state", has_text="stopped after step").wait_for()
     page.locator("#steps-run:not([disabled])").wait_for()
-    assert on(story) == ["run", "step"]
-    assert page.locator("#ld-tree .run").count() == 1
+    buttons(story, ["run", "step"])
+    expect(page.locator("#ld-tree .run")).to_have_count(1)
 
 
 def test_a_branch_with_something_changed_and_with_nothing(story):
@@ -100,19 +102,19 @@ def test_a_branch_with_something_changed_and_with_nothing(story):
     branch(story)
     said(story, "They part at step 6: the guided prediction differs by up to")
     page.locator("#ld-scrubber .compared [data-name=moved] img").wait_for()
-    assert story.text("#ld-tree li li .said") == "from step 6: cfg_scale 3 → 7"
+    story.says("#ld-tree li li .said", "from step 6: cfg_scale 3 → 7")
     page.locator("#branch-cfg_scale input").wait_for()
     page.wait_for_function("() => document.querySelector('#branch-cfg_scale input').value === '7'")
     go_to(story, 8)
     branch(story)
     said(story, "They never part: all 12 steps are the same, bit for bit.")
-    assert story.text("#ld-tree li li li .said") == "from step 9: nothing changed"
+    story.says("#ld-tree li li li .said", "from step 9: nothing changed")
 
     # what cannot be done is a sentence, and the form stays as it was
     page.locator("#branch-steps input").fill("2")
     page.locator("#branch-go").click()
     page.locator(".toast-wrap", has_text="steps must be more than").wait_for()
-    assert page.locator("#branch-steps input").input_value() == "2"
+    expect(page.locator("#branch-steps input")).to_have_value("2")
     page.locator(".toast-wrap button").first.click()
     page.locator(".toast-body").wait_for(state="detached")
 
@@ -143,7 +145,7 @@ def test_runs_are_named_compared_and_deleted(story):
 
     menu(story, 1, "Delete")
     page.locator("#ld-tree .menu button", has_text="Keep").click()
-    assert page.locator("#ld-tree .run").count() == 2
+    expect(page.locator("#ld-tree .run")).to_have_count(2)
     menu(story, 1, "Delete")
     page.locator("#ld-tree .menu button.sure").click()
     page.locator("#ld-tree .run").nth(1).wait_for(state="detached")
@@ -168,7 +170,7 @@ def test_run_is_heard_while_the_last_one_is_still_being_drawn(story):
     page.locator("#ld-tree .run").nth(2).wait_for()
     page.locator("#ld-scrubber .prompt", has_text="a blue cup").wait_for()
     page.locator("#ld-scrubber .scrub[data-whole]").wait_for()
-    assert page.locator("#ld-tree .run").count() == 3  # a double click asks for one
+    expect(page.locator("#ld-tree .run")).to_have_count(3)  # a double click asks for one
 
 
 def test_its_address_finds_it_again(story, browser):
@@ -177,14 +179,14 @@ def test_its_address_finds_it_again(story, browser):
     shown(story, "step 4 of 4")
     link = page.url
     assert "?run=" in link
-    assert page.locator("#ld-scrubber .link").is_visible()
+    expect(page.locator("#ld-scrubber .link")).to_be_visible()
 
     # another browser, a refresh, and the tab left and opened again
     context = browser.new_context()
     other = context.new_page()
     other.goto(link)
     other.locator("#ld-scrubber .where", has_text="step 4 of 4").wait_for()
-    assert other.locator("#ld-tree .run").count() == 0
+    expect(other.locator("#ld-tree .run")).to_have_count(0)
     context.close()
     story.reload()
     shown(story, "step 4 of 4")
@@ -253,5 +255,5 @@ def test_a_word_is_looked_into_muted_and_what_moved_is_shown(story):
     page.get_by_role("button", name="Mute it").click()
     page.locator("#ld-tree li li").first.wait_for()
     said(story, "They part at step 1")
-    assert "without “apple”" in story.text("#ld-tree li li .said")
+    story.mentions("#ld-tree li li .said", "without “apple”")
     page.locator("#ld-scrubber .compared [data-name=moved] img").wait_for()

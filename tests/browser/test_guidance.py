@@ -5,6 +5,7 @@ import base64
 import numpy as np
 import pytest
 import torch
+from playwright.sync_api import expect
 
 from ldm import player
 from ldm.diffusion.denoiser import guide
@@ -151,7 +152,7 @@ def test_dragging_the_guidance_draws_and_asks_no_server(story):
     assert [value for value, _ in seen] == ["-2", "3", "12.5", "30", "3"]
     assert len({pixels for _, pixels in seen}) == 4
     assert seen[1] == seen[4]
-    assert "guidance 3, rescale 0.7" in story.text("#ld-scrubber .guidebox .note")
+    story.mentions("#ld-scrubber .guidebox .note", "guidance 3, rescale 0.7")
     assert len({pixels for _, pixels in page.evaluate(DRAG, ["rescale", [0, 0.5, 1]])}) == 3
     page.get_by_role("button", name="As in the run").click()
     page.wait_for_function(f"() => document.querySelector(\"{drawn}\").dataset.scale === '3'")
@@ -171,7 +172,7 @@ def test_words_are_laid_over_the_picture_and_a_place_says_what_it_listened_to(st
     assert veiled != plain
     chip = page.locator("#ld-scrubber .word[data-word=blue]").first
     chip.click()
-    assert chip.get_attribute("aria-pressed") == "true"
+    expect(chip).to_have_attribute("aria-pressed", "true")
     story.press("Shift")
     two = story.pixels("x0")
     assert two not in (plain, veiled)
@@ -191,7 +192,7 @@ def test_words_are_laid_over_the_picture_and_a_place_says_what_it_listened_to(st
     page.get_by_role("button", name="Let go").click()
     page.get_by_role("button", name="DAAM").click()
     story.press("Shift")
-    assert page.locator("#ld-scrubber .word[aria-pressed=true]").count() == 1
+    expect(page.locator("#ld-scrubber .word[aria-pressed=true]")).to_have_count(1)
     assert story.requests[before:] == []
     panel(story, "guidance")
     story.press("Shift")
@@ -239,12 +240,12 @@ def test_going_on_asks_for_the_step_the_strength_and_the_words_chosen(player_pag
     page = player_page(make_trace())
     page.locator("[role=tab][data-name=guidance]").click()
     branch = page.get_by_role("button", name="Go on from here with this")
-    assert branch.is_disabled()  # as it is already
+    expect(branch).to_be_disabled()  # as it is already
     page.locator(".dial input[type=number]").first.fill("5.5")
     branch.click()
     page.locator("[role=tab][data-name=words]").click()
     page.locator(".word[data-word=red]").first.click()
-    assert page.locator(".mute").is_hidden()  # two words
+    expect(page.locator(".mute")).to_be_hidden()  # two words
     page.locator(".word[data-word=circle]").first.click()
     page.locator(".mute input").first.fill("2")
     page.locator(".mute input").last.fill("3")
@@ -259,11 +260,11 @@ def test_offline_there_is_nothing_to_go_on_with(player_page):
     page = player_page(make_trace(), offline=True)
     page.locator("[role=tab][data-name=guidance]").click()
     page.locator(".anatomy [data-name=guided] canvas[data-index='3']").wait_for()
-    assert page.get_by_role("button", name="Go on from here with this").is_hidden()
+    expect(page.get_by_role("button", name="Go on from here with this")).to_be_hidden()
     page.locator("[role=tab][data-name=words]").click()
     page.locator(".shares div").first.wait_for()
-    assert page.get_by_role("button", name="Mute it").is_hidden()
-    assert page.get_by_role("button", name="Layers and heads of this step").is_hidden()
+    expect(page.get_by_role("button", name="Mute it")).to_be_hidden()
+    expect(page.get_by_role("button", name="Layers and heads of this step")).to_be_hidden()
 
 
 def test_heads_are_asked_for_and_drawn_for_the_word_that_is_chosen(player_page):
@@ -296,4 +297,4 @@ def test_heads_are_asked_for_and_drawn_for_the_word_that_is_chosen(player_page):
 def test_what_was_not_recorded_is_said(player_page, trace, panel, why):
     page = player_page(trace)
     page.locator(f"[role=tab][data-name={panel}]").click()
-    assert page.locator(".panel .why").inner_text() == why
+    expect(page.locator(".panel .why")).to_have_text(why, use_inner_text=True)

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from playwright.sync_api import expect
 
 from ldm import run_file
 
@@ -53,14 +54,14 @@ def opened(browser, saved, request):
 def test_the_saved_page_works_from_a_disk_without_a_network(opened):
     page, *_ = opened
     where = page.locator(".where")
-    assert where.inner_text() == "step 12 of 12"
+    expect(where).to_have_text("step 12 of 12", use_inner_text=True)
     page.wait_for_function(f"() => ({HASH})('x0') !== 0")
     seen = set()
     for _ in range(11):
         seen.add(tuple(page.evaluate(HASH, name) for name in ("x_t", "x0", "eps")))
         page.keyboard.press("ArrowLeft")
         page.evaluate(FRAME)
-    assert where.inner_text() == "step 1 of 12"
+    expect(where).to_have_text("step 1 of 12", use_inner_text=True)
     assert len(seen) == 11
 
     pick = page.locator(".pick button")
@@ -70,25 +71,25 @@ def test_the_saved_page_works_from_a_disk_without_a_network(opened):
     assert page.locator(".lanes figure").count() == pick.count() == 7
     page.wait_for_function(f"() => ({HASH})('change') !== 0 && ({HASH})('x0_uncond') !== 0")
     pick.nth(0).click()
-    assert page.locator(".lanes figure").count() == 6
+    expect(page.locator(".lanes figure")).to_have_count(6)
 
     tabs = page.locator(".panels [role=tab]")
     assert tabs.count() >= 5
     for i in range(tabs.count()):
         tabs.nth(i).click()
         body = page.locator(".bodies [role=tabpanel]")
-        assert body.count() == 1
+        expect(body).to_have_count(1)
         page.evaluate(FRAME)
         assert "Still being worked out" not in body.inner_text()
         assert page.evaluate(WIDE) <= 0
-    assert page.locator(".panels a[href]:visible").count() == 0  # there is no server to go to
+    expect(page.locator(".panels a[href]:visible")).to_have_count(0)  # there is no server to go to
 
 
 def test_the_saved_page_says_what_was_asked(opened, saved):
     page, *_ = opened
     trace = run_file.load(saved[1])
     assert page.title() == f"{PROMPT} - Latent Darkroom"
-    assert page.locator(".prompt").inner_text() == PROMPT
+    expect(page.locator(".prompt")).to_have_text(PROMPT, use_inner_text=True)
     assert trace.settings.prompt == PROMPT
     assert page.get_by_role("row", name="Prompt").get_by_role("cell").first.inner_text() == PROMPT
     page.get_by_text("All settings as JSON").click()

@@ -88,10 +88,10 @@ def test_a_flip_is_quick_and_asks_nobody(story):
 def test_keys_go_through_panels_and_steps_apart(story):
     opened(story, "curves")
     story.press("ArrowRight", on=story.page.locator("#ld-scrubber [role=tab][data-name=curves]"))
-    assert story.page.locator("#ld-scrubber .panel.guidance").count() == 1
-    assert story.text("#ld-scrubber .where") == "step 12 of 12"
+    expect(story.page.locator("#ld-scrubber .panel.guidance")).to_have_count(1)
+    story.says("#ld-scrubber .where", "step 12 of 12")
     story.press("ArrowLeft", on=story.page.locator("#ld-scrubber .pin"))
-    assert story.text("#ld-scrubber .where") == "step 11 of 12"
+    story.says("#ld-scrubber .where", "step 11 of 12")
 
 
 def test_any_two_steps_can_be_told_apart(story):
@@ -100,7 +100,7 @@ def test_any_two_steps_can_be_told_apart(story):
     at_itself = story.pixels("difference")
     story.press("End")
     assert story.pixels("difference") != at_itself
-    assert "Difference of x0 from step 1" in story.text("#ld-scrubber figure[data-name=difference]")
+    story.mentions("#ld-scrubber figure[data-name=difference]", "Difference of x0 from step 1")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -130,7 +130,7 @@ def test_a_lane_that_is_slow_comes_all_the_same(story):
     story.reload()
     story.page.locator("#ld-scrubber figure[data-name=x0] canvas").wait_for()
     story.page.wait_for_function(DRAWN)
-    assert story.page.locator("#ld-scrubber figure[data-loading]").count() == 0
+    expect(story.page.locator("#ld-scrubber figure[data-loading]")).to_have_count(0)
     assert len(asked) >= 2
     story.complaints[:] = [each for each in story.complaints if "ERR_FAILED" not in each]
 
@@ -158,7 +158,7 @@ def test_lanes_that_were_picked_stay_for_the_next_run(story):
     page.locator("#steps-run").click()
     page.locator("#ld-scrubber .rest:visible").wait_for()  # a long prompt is cut
     page.locator("#ld-scrubber .scrub[data-whole]").wait_for()
-    assert page.locator("#ld-scrubber figure[data-name=change]").count() == 1
+    expect(page.locator("#ld-scrubber figure[data-name=change]")).to_have_count(1)
 
 
 FLIPS = """async () => {

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import expect
 
 from ldm import png
 from ldm.settings import Settings
@@ -58,14 +59,14 @@ def upload(story, path):
 def test_what_is_painted_is_drawn_anew_and_the_rest_stays(story, tmp_path):
     page, source = story.page, photo(tmp_path / "photo.png", (640, 470))
     upload(story, source)
-    assert story.text("#ld-paint .said") == "Nothing is painted: all of the picture is drawn anew."
+    story.says("#ld-paint .said", "Nothing is painted: all of the picture is drawn anew.")
     paint(page, (0.3, 0.5), (0.7, 0.5))
-    assert story.text("#ld-paint .said").startswith("What is painted is drawn anew")
+    story.begins("#ld-paint .said", "What is painted is drawn anew")
     page.locator("#ld-paint .undo").click()
-    assert story.text("#ld-paint .said").startswith("Nothing is painted")
+    story.begins("#ld-paint .said", "Nothing is painted")
     paint(page, (0.3, 0.4), (0.7, 0.4), (0.7, 0.6))
     story.draw(steps=20, seed=3)
-    assert "15 steps" in story.text("#ld-tray .line")  # strength 0.75
+    story.mentions("#ld-tray .line", "15 steps")  # strength 0.75
     settings, _ = png.read(path := story.save("#ld-tray figure a"))
     assert (settings.prompt, settings.strength) == (PROMPT, 0.75)
     with Image.open(path) as image:
@@ -99,7 +100,7 @@ def test_what_is_painted_is_drawn_anew_and_the_rest_stays(story, tmp_path):
 
 def test_a_choice_says_what_it_is_and_what_comes_of_it(story):
     page = story.page
-    assert story.text("#note-sampler").startswith("DPM++ 2M, 1 network call a step.")
+    story.begins("#note-sampler", "DPM++ 2M, 1 network call a step.")
     page.locator("#sampler input").fill("heu")
     page.get_by_role("option", name="heun", exact=True).click()
     page.locator("#note-sampler", has_text="Heun, 2 network calls a step.").wait_for()
@@ -112,13 +113,13 @@ def test_a_choice_says_what_it_is_and_what_comes_of_it(story):
     assert numbers.inner_text().startswith("999, 949, 899, ")
     choose(page, "spacing", "karras")
     page.wait_for_function("() => !document.querySelector('#ld-levels .numbers').textContent.includes('949')")
-    assert page.locator("#ld-levels svg line.told").count() == 20
+    expect(page.locator("#ld-levels svg line.told")).to_have_count(20)
     page.locator("#rho textarea, #rho input").first.press_sequentially("x")
     page.locator("#ld-levels .said", has_text="rho must be a number, got 'x'.").wait_for()
     choose(page, "spacing", "custom")
     page.locator("#sigmas textarea, #sigmas input").first.fill("14.6, 7, 3.2, 1.4")
     page.locator("#ld-levels figcaption", has_text="4 steps").wait_for()
-    assert page.locator("#steps input[type=number]").input_value() == "4"
+    expect(page.locator("#steps input[type=number]")).to_have_value("4")
     page.locator("#sigmas textarea, #sigmas input").first.press_sequentially(", x")
     said = "sigmas must be numbers such as 14.6, 7, 3.2; got 'x'."
     page.locator("#ld-levels .said", has_text=said).wait_for()
@@ -136,7 +137,7 @@ def test_settings_restored_behind_closed_doors_are_drawn_with(story, tmp_path):
     page.locator("#settings-png input[type=file]").set_input_files(tmp_path / "x.png")
     page.wait_for_function("(p) => document.querySelector('#prompt textarea').value === p", arg=PROMPT)
     story.draw()
-    assert story.text("#ld-tray .line").startswith("Seed 5, variation 9. 9 steps in ")
+    story.begins("#ld-tray .line", "Seed 5, variation 9. 9 steps in ")
     assert png.read(story.save("#ld-tray figure a"))[0] == asked
 
 

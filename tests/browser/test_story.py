@@ -1,5 +1,8 @@
+import re
+
 import pytest
 from PIL import Image
+from playwright.sync_api import expect
 
 from ldm import png, run_file
 from ldm.images import to_tensor
@@ -14,14 +17,14 @@ def test_the_whole_story(story, tmp_path):
     page = story.page
     story.open()
     assert "default" in story.text("#ld-head").lower()
-    assert "cpu" in story.text("#ld-head") or "cuda" in story.text("#ld-head")
+    story.says("#ld-head", re.compile("cpu|cuda"))
 
     # a prompt becomes a picture, and is watched on its way
     previews = story.draw(steps=30)
     assert len(previews) >= 2
     seed = story.seed_in_the_tray()
-    assert page.locator("#seed input").input_value() == str(seed)
-    assert "30 steps" in story.text("#ld-tray .line")
+    expect(page.locator("#seed input")).to_have_value(str(seed))
+    story.mentions("#ld-tray .line", "30 steps")
 
     # the picture carries its settings, and gives them back
     path = story.save("#ld-tray figure a")
@@ -33,8 +36,8 @@ def test_the_whole_story(story, tmp_path):
     page.locator("#prompt textarea").fill("something else")
     page.locator("#settings-png input[type=file]").set_input_files(path)
     page.wait_for_function("(p) => document.querySelector('#prompt textarea').value === p", arg=PROMPT)
-    assert page.locator("#seed input").input_value() == str(seed)
-    assert not page.locator("#fresh input").is_checked()
+    expect(page.locator("#seed input")).to_have_value(str(seed))
+    expect(page.locator("#fresh input")).not_to_be_checked()
 
     # the same seed gives the same picture
     story.draw(steps=30)
@@ -44,18 +47,18 @@ def test_the_whole_story(story, tmp_path):
 
     # back through the steps, without a word to the server
     story.see_the_steps()
-    assert story.text("#ld-scrubber .where") == "step 30 of 30"
+    story.says("#ld-scrubber .where", "step 30 of 30")
     asked = len(story.requests)
     lanes = ("x_t", "x0", "eps")
     seen = [[story.pixels(lane) for lane in lanes]]
     for _ in range(12):
         story.press("ArrowLeft")
         seen.append([story.pixels(lane) for lane in lanes])
-    assert story.text("#ld-scrubber .where") == "step 18 of 30"
+    story.says("#ld-scrubber .where", "step 18 of 30")
     for i in range(len(lanes)):
         assert len({row[i] for row in seen}) >= 11
     story.press("Home")
-    assert story.text("#ld-scrubber .where") == "step 1 of 30"
+    story.says("#ld-scrubber .where", "step 1 of 30")
     story.press("End")
     assert [story.pixels(lane) for lane in lanes] == seen[0]
     page.locator("#ld-scrubber .play").click()
@@ -69,7 +72,7 @@ def test_the_whole_story(story, tmp_path):
 
     # a photo of one's own through the autoencoder
     story.round_trip(photo(tmp_path / "photo.png"))
-    assert "331 x 247" in story.text("#ld-report .said")
+    story.mentions("#ld-report .said", "331 x 247")
     numbers = story.text("#ld-report .numbers")
     assert "PSNR" in numbers
     assert "dB" in numbers
@@ -81,7 +84,7 @@ def test_the_whole_story(story, tmp_path):
     story.reload()
     page.locator("#ld-tray .tray[data-state=done]").wait_for()
     assert story.seed_in_the_tray() == seed
-    assert page.locator("#ld-sheet button").count() == 2
+    expect(page.locator("#ld-sheet button")).to_have_count(2)
 
 
 def test_a_run_in_progress_is_found_again_and_can_be_stopped(story):
@@ -96,8 +99,8 @@ def test_a_run_in_progress_is_found_again_and_can_be_stopped(story):
     page.locator("#ld-tray .tray[data-state=running]").wait_for()
     page.locator("#stop:not([disabled])").click()
     page.locator("#ld-tray .tray[data-state=stopped] figure a").first.wait_for()
-    assert story.text("#ld-tray .line").startswith("Stopped after step ")
-    assert page.locator("#ld-tray figure").count() == 16
+    story.begins("#ld-tray .line", "Stopped after step ")
+    expect(page.locator("#ld-tray figure")).to_have_count(16)
 
 
 def test_two_visitors_see_nothing_of_each_other(visit, address):
@@ -108,8 +111,8 @@ def test_two_visitors_see_nothing_of_each_other(visit, address):
         other.goto(address)
         other.locator("#ld-chips button").first.wait_for()
         other.wait_for_timeout(1500)
-        assert other.locator("#ld-tray .tray[data-state=empty]").count() == 1
-        assert other.locator("#ld-sheet button").count() == 0
+        expect(other.locator("#ld-tray .tray[data-state=empty]")).to_have_count(1)
+        expect(other.locator("#ld-sheet button")).to_have_count(0)
 
 
 def test_a_prompt_is_never_read_as_markup_or_code(story):
@@ -117,7 +120,7 @@ def test_a_prompt_is_never_read_as_markup_or_code(story):
     hostile = "<img src=x onerror=window.broken=1> ${window.broken=1} {{value}} an apple"
     story.draw(hostile)
     story.see_the_steps()
-    assert story.text("#ld-scrubber .prompt") == hostile
+    story.says("#ld-scrubber .prompt", hostile)
     assert story.page.evaluate("window.broken") is None
 
 
@@ -126,7 +129,7 @@ def test_a_mistake_is_told_in_a_sentence(story):
     story.page.locator("#generate").click()
     toast = story.page.locator(".toast-wrap")
     toast.get_by_text("prompt must say what to draw, got ''.").wait_for()
-    assert story.page.locator("#generate").is_enabled()
+    expect(story.page.locator("#generate")).to_be_enabled()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

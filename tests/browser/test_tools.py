@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from playwright.sync_api import expect
 
 from .story import PROMPT, photo
 
@@ -40,9 +41,9 @@ def test_seeds_are_looked_at_and_those_that_are_chosen_go_on(story):
     tiles = page.locator("#ld-atlas figure")
     page.locator("#ld-atlas figure[data-state=paused]").nth(3).wait_for()
     page.locator("#seeds-stop[disabled]").wait_for()
-    assert tiles.count() == 4
-    assert page.locator("#ld-tree .run").count() == 0
-    assert page.locator("#ld-atlas .proceed").is_disabled()
+    expect(tiles).to_have_count(4)
+    expect(page.locator("#ld-tree .run")).to_have_count(0)
+    expect(page.locator("#ld-atlas .proceed")).to_be_disabled()
     guesses = [tiles.nth(i).locator("img").get_attribute("src") for i in range(4)]
     assert len(set(guesses)) == 4
 
@@ -50,19 +51,19 @@ def test_seeds_are_looked_at_and_those_that_are_chosen_go_on(story):
     page.keyboard.press("Tab")  # to its "open", then to the next picture
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    assert story.text("#ld-atlas .proceed") == "Go on with the 2 chosen"
+    story.says("#ld-atlas .proceed", "Go on with the 2 chosen")
     page.locator("#ld-atlas .proceed").click()
     page.locator("#ld-atlas figure[data-state=done]").nth(1).wait_for()
     page.locator("#ld-tree .run").nth(1).wait_for()
     states = [tiles.nth(i).get_attribute("data-state") for i in range(4)]
     assert states == ["paused", "done", "done", "paused"]
-    assert tiles.nth(0).locator("img").get_attribute("src") == guesses[0]
-    assert story.text("#ld-atlas .said") == "4 seeds, 2 drawn to the end. Choose those that are to go on."
+    expect(tiles.nth(0).locator("img")).to_have_attribute("src", guesses[0])
+    story.says("#ld-atlas .said", "4 seeds, 2 drawn to the end. Choose those that are to go on.")
 
     tiles.nth(2).locator(".open").click()
     page.locator("#ld-scrubber .scrub[data-step='7']").wait_for()
     seed = tiles.nth(2).locator(".seed").inner_text()
-    assert f"seed {seed}," in story.text("#ld-scrubber .facts")
+    story.mentions("#ld-scrubber .facts", f"seed {seed},")
 
 
 def test_samplers_are_raced_and_stand_beside_each_other(story):
@@ -77,28 +78,28 @@ def test_samplers_are_raced_and_stand_beside_each_other(story):
     assert names == ["dpmpp_2m", "euler", "heun", "euler_ancestral"]
     said = story.text("#ld-race .note")
     assert said == "euler_ancestral draws fresh noise on the way, and so does not aim at this picture."
-    assert page.locator("#ld-race .plots path").count() == 8
+    expect(page.locator("#ld-race .plots path")).to_have_count(8)
 
     figures = page.locator("#ld-race figure[data-run]")
     assert [figures.nth(i).get_attribute("data-step") for i in range(4)] == ["5"] * 4
     page.locator("#ld-race .ask input").focus()
     page.keyboard.press("Home")
-    assert story.text("#ld-race output") == "1 network call"
+    story.says("#ld-race output", "1 network call")
     steps = [figures.nth(i).get_attribute("data-step") for i in range(4)]
     assert steps == ["0"] * 4
     page.keyboard.press("ArrowRight")
-    assert story.text("#ld-race output") == "2 network calls"
+    story.says("#ld-race output", "2 network calls")
     steps = [figures.nth(i).get_attribute("data-step") for i in range(4)]
     assert steps == ["1", "1", "0", "1"]  # a step of Heun's takes two calls
     page.locator("#ld-race input[value=sigma]").check()
     page.locator("#ld-race .ask input").focus()
     page.keyboard.press("Home")
     assert [figures.nth(i).get_attribute("data-step") for i in range(4)] == ["0"] * 4
-    assert re.fullmatch(r"down to sigma [\d.]+", story.text("#ld-race output"))
+    story.says("#ld-race output", re.compile(r"^down to sigma [\d.]+$"))
 
     figures.nth(2).locator(".name").click()
     page.locator("#ld-scrubber .scrub[data-step='5']").wait_for()
-    assert "heun" in story.text("#ld-scrubber .facts")
+    story.mentions("#ld-scrubber .facts", "heun")
 
 
 def test_a_picture_of_one_s_own_goes_under_the_noise_and_comes_back(story, tmp_path):
@@ -110,27 +111,27 @@ def test_a_picture_of_one_s_own_goes_under_the_noise_and_comes_back(story, tmp_p
     set_number(story, "#forward-strength", 0.5)
     page.locator("#forward-go").click()
     page.locator("#ld-scrubber .scrub[data-step='-5']").wait_for()
-    assert story.text("#ld-scrubber .where") == "noising 1 of 5"
+    story.says("#ld-scrubber .where", "noising 1 of 5")
     page.locator("#steps-noised input").wait_for()
-    assert page.locator("#steps-noised input").is_checked()
+    expect(page.locator("#steps-noised input")).to_be_checked()
     seen = set()
     for _ in range(5):
         seen.add(story.pixels("x_t"))
         story.press("ArrowRight")
     assert len(seen) == 5
-    assert story.text("#ld-scrubber .where") == "step 1 of 5"
-    assert page.locator("#ld-scrubber .scrub").get_attribute("data-step") == "0"
+    story.says("#ld-scrubber .where", "step 1 of 5")
+    expect(page.locator("#ld-scrubber .scrub")).to_have_attribute("data-step", "0")
     page.get_by_role("tab", name="Guidance").click()
-    assert story.text("#ld-scrubber .bodies") == "Switch the noising off to see this."
+    story.says("#ld-scrubber .bodies", "Switch the noising off to see this.")
 
     # the branch tool goes on from the run's own steps
     story.press("Home")
     page.get_by_role("tab", name="Branch").click()
-    assert story.text("#ld-from .from").startswith("From step 1 on")
+    story.begins("#ld-from .from", "From step 1 on")
 
     page.locator("#steps-noised input").uncheck()
     page.locator("#ld-scrubber .scrub[data-step='4']").wait_for()
-    assert story.text("#ld-scrubber .where") == "step 5 of 5"
+    story.says("#ld-scrubber .where", "step 5 of 5")
     page.get_by_role("tab", name="Guidance").click()
     page.wait_for_function(
         "() => !document.querySelector('#ld-scrubber .bodies').innerText.startsWith('Switch')"

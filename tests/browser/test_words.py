@@ -1,6 +1,7 @@
 import re
 
 import pytest
+from playwright.sync_api import expect
 
 from ldm.checkpoints import save
 from ldm.training.config import DEFAULT
@@ -61,14 +62,14 @@ def test_an_unknown_word_is_never_read_as_markup_or_code(story):
         hostile = "<img src=x onerror=window.broken=1> ${window.broken=1} {{value}} <b>apple</b>"
         page.locator(f"#{box} textarea").fill(hostile)
         page.wait_for_function(f"() => document.querySelector('#ld-unknown-{box} p').textContent.length > 20")
-        assert page.locator(f"#ld-unknown-{box} p :not(button)").count() == 0
+        expect(page.locator(f"#ld-unknown-{box} p :not(button)")).to_have_count(0)
     assert page.evaluate("window.broken") is None
-    assert story.text("#ld-unknown-negative_prompt p").startswith('In the negative prompt, "img", "src"')
+    story.begins("#ld-unknown-negative_prompt p", 'In the negative prompt, "img", "src"')
 
 
 def test_the_list_of_words_is_used_without_a_mouse(story):
     page, whole = story.page, story.page.locator("#ld-chips .all > summary")
-    assert whole.inner_text() == "What this model can draw 80 objects, 12 colors"
+    expect(whole).to_have_text("What this model can draw 80 objects, 12 colors", use_inner_text=True)
     whole.focus()
     story.press("Enter")
     story.press("Tab")
