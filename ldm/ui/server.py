@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -11,6 +12,7 @@ from starlette.middleware import Middleware
 from ..engine import Engine
 from .events import on_a_space
 from .math_page import math_page
+from .streams import Streams, page_that_listens, page_that_starts
 from .theme import FAVICON, STYLESHEET, theme
 
 Message = MutableMapping[str, Any]
@@ -42,6 +44,7 @@ class Guard:
     def __init__(self, app: ASGIApp, engine: Engine) -> None:
         self._app = app
         self._engine = engine
+        self._streams = Streams()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """One request."""
@@ -72,7 +75,13 @@ class Guard:
                     if _names_a_url(body):
                         await _answer(send, 403, {"detail": NO_FETCH})
                         return
-                await self._app(scope, receive, _with_headers(send))
+                    starts = page_that_starts(scope, body)
+                    send = send if starts is None else self._streams.told(starts, send)
+                send, listens = _with_headers(send), page_that_listens(scope)
+                if listens is None:
+                    await self._app(scope, receive, send)
+                else:
+                    await self._streams.hold(listens, partial(self._app, scope, receive), send)
 
 
 def launch(

@@ -8,7 +8,7 @@ from ldm import png, run_file
 from ldm.images import to_tensor
 from ldm.training.judge import JUDGE, load_judge
 
-from .story import PROMPT, photo
+from .story import PROMPT, WATCH_PREVIEWS, photo
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -103,6 +103,18 @@ def test_a_run_in_progress_is_found_again_and_can_be_stopped(story):
     expect(page.locator("#ld-tray figure")).to_have_count(16)
 
 
+def test_an_event_is_heard_of_that_starts_while_the_end_of_the_last_one_is_on_its_way(visit):
+    with visit() as story:
+        story.page.add_init_script(LATE_END)
+        story.open()
+        story.draw(steps=2, seed=1)
+        story.page.wait_for_timeout(500)
+        story.page.wait_for_function("window.ending")
+        story.page.evaluate(WATCH_PREVIEWS)
+        story.page.locator("#generate").click()
+        story.page.locator("#ld-tray .tray[data-state=done] figure a").first.wait_for(timeout=20_000)
+
+
 def test_two_visitors_see_nothing_of_each_other(visit, address):
     with visit() as first:
         first.open()
@@ -140,3 +152,21 @@ def test_it_fits_a_phone(visit, scheme):
             story.tab(name)
             story.page.wait_for_timeout(500)
             assert story.too_wide() <= 0
+
+
+# a network on which the last message of a stream takes its time
+LATE_END = """(() => {
+  const plain = window.fetch;
+  window.fetch = async (...asked) => {
+    const answer = await plain(...asked);
+    if (!String(asked[0].url).includes('/queue/data?')) return answer;
+    const late = new TransformStream({ async transform(chunk, to) {
+      const last = new TextDecoder().decode(chunk).includes('close_stream');
+      window.ending = last;
+      if (last) await new Promise((done) => setTimeout(done, 1500));
+      window.ending = false;
+      to.enqueue(chunk);
+    } });
+    return new Response(answer.body.pipeThrough(late), answer);
+  };
+})()"""

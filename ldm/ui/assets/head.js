@@ -17,3 +17,14 @@ const hold = () => {
   next.focus({ preventScroll: true });
 };
 new MutationObserver(() => setTimeout(hold)).observe(document, { attributes: true, attributeFilter: ['disabled'], subtree: true });
+// An event that starts while the end of gradio's stream is on its way here would wait for the next event to be told
+// of.  Where the server says that the stream had ended, gradio hears of its event once the page has let go of it.
+const plain = window.fetch;
+let gone = Promise.resolve(); // once the newest stream is let go of
+window.fetch = async (...asked) => {
+  const [{ url, signal }] = asked; // gradio asks for streams, and for nothing else, with a Request
+  if (url?.includes('/queue/data?')) gone = new Promise((done) => { signal.addEventListener('abort', done, { once: true }); });
+  const answer = await plain(...asked);
+  if (answer.headers.get('x-stream') === 'ended') await Promise.race([gone, new Promise((done) => { setTimeout(done, 5000); })]);
+  return answer;
+};
