@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from threading import Lock
 from typing import Any, ParamSpec, TypeVar, cast
 
 import gradio as gr
@@ -24,6 +25,11 @@ PUBLIC: dict[str, Any] = {"api_visibility": "public", "concurrency_limit": None,
 """For the endpoints that programs call."""
 HEAVY: dict[str, Any] = {"concurrency_id": "heavy", "concurrency_limit": 2}
 """For events that draw or write a whole run on gradio's own threads: two at a time, of everybody together."""
+
+
+PAGES = 4096  # whose owners are remembered; by then the first ones hold theirs
+_owners: dict[str, str] = {}
+_one_at_a_time = Lock()
 
 
 def shows_errors(handler: Callable[P, T]) -> Callable[P, T]:
@@ -68,10 +74,20 @@ def whole(name: str, value: object) -> int:
 
 
 def owner_of(token: object) -> str:
-    """The browser's own secret, or a new one; runs are listed to nobody else."""
+    """The browser's own secret; runs are listed to nobody else.
+
+    A page that has none yet is given one, the same for all its events: the next one may be on its way before
+    the page holds what the first one gave it.
+    """
     if isinstance(token, str) and 16 <= len(token) <= 64:
         return token
-    return secrets.token_urlsafe(16)
+    page, fresh = session(), secrets.token_urlsafe(16)
+    if not page:
+        return fresh
+    with _one_at_a_time:
+        while len(_owners) >= PAGES:
+            del _owners[next(iter(_owners))]
+        return _owners.setdefault(page, fresh)
 
 
 def on_a_space() -> bool:

@@ -68,7 +68,8 @@ class Running:
             asks.of["seed"]: settings.seed,
             self.row.note: self._note(settings, image is not None),
         }
-        following = self._follow(run_id, {**values, self.bench.other: None})  # compared with none
+        alone = {**values, self.app.owner: owner, self.bench.other: None}  # compared with none
+        following = self._follow(run_id, alone)
         next(following)  # which says nothing yet; every value costs the page a frame before the first preview
         for made in following:
             yield {**asked, **made}
