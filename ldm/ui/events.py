@@ -85,7 +85,7 @@ def owner_of(token: object) -> str:
     if not page:
         return fresh
     with _one_at_a_time:
-        while len(_owners) >= PAGES:
+        if page not in _owners and len(_owners) >= PAGES:
             del _owners[next(iter(_owners))]
         return _owners.setdefault(page, fresh)
 
