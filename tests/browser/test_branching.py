@@ -173,6 +173,25 @@ def test_run_is_heard_while_the_last_one_is_still_being_drawn(story):
     expect(page.locator("#ld-tree .run")).to_have_count(3)  # a double click asks for one
 
 
+def test_what_is_told_of_an_event_before_its_answer_is_there_is_shown(visit):
+    with visit() as story:
+        page = story.page
+        page.add_init_script(LATE_ANSWERS)
+        story.open()
+        run(story, steps=4)
+        shown(story, "step 4 of 4")
+        page.locator("#steps-run").click()
+        expect(page.locator("#ld-tree .run")).to_have_count(2)
+        menu(story, 1, "Compare")
+        said(story, "They never part")
+        page.wait_for_timeout(1000)  # nothing else is under way
+        page.evaluate("window.late = 700")
+        menu(story, 1, "Delete")
+        page.locator("#ld-tree .menu button.sure").click()
+        expect(page.locator("#ld-tree .run")).to_have_count(1)
+        page.locator("#ld-scrubber .compared").wait_for(state="detached")
+
+
 def test_its_address_finds_it_again(story, browser):
     page = story.page
     run(story, steps=4)
@@ -257,3 +276,16 @@ def test_a_word_is_looked_into_muted_and_what_moved_is_shown(story):
     said(story, "They part at step 1")
     story.mentions("#ld-tree li li .said", "without “apple”")
     page.locator("#ld-scrubber .compared [data-name=moved] img").wait_for()
+
+
+# a network on which answers take their time, and the stream does not
+LATE_ANSWERS = """(() => {
+  const plain = window.fetch;
+  window.fetch = async (...asked) => {
+    const answer = await plain(...asked);
+    if (String(asked[0].url || asked[0]).includes('/queue/join')) {
+      await new Promise((done) => setTimeout(done, window.late || 0));
+    }
+    return answer;
+  };
+})()"""

@@ -17,14 +17,29 @@ const hold = () => {
   next.focus({ preventScroll: true });
 };
 new MutationObserver(() => setTimeout(hold)).observe(document, { attributes: true, attributeFilter: ['disabled'], subtree: true });
-// An event that starts while the end of gradio's stream is on its way here would wait for the next event to be told
-// of.  Where the server says that the stream had ended, gradio hears of its event once the page has let go of it.
-const plain = window.fetch;
+// gradio hears of its events over two lines: the answer to the call that starts one, and a stream that tells of all.
+// What the stream tells of an event whose answer is still on its way would be lost in part: it waits for the answer.
+// And an event that starts while the end of the stream is on its way would be told of by none: where the server says
+// that the stream had ended, the answer waits until gradio has let go of that, and so opens another.
+const plain = window.fetch, time = (ms) => new Promise((done) => { setTimeout(done, ms); });
+const starting = new Set(); // answers that are on their way
 let gone = Promise.resolve(); // once the newest stream is let go of
-window.fetch = async (...asked) => {
-  const [{ url, signal }] = asked; // gradio asks for streams, and for nothing else, with a Request
-  if (url?.includes('/queue/data?')) gone = new Promise((done) => { signal.addEventListener('abort', done, { once: true }); });
-  const answer = await plain(...asked);
-  if (answer.headers.get('x-stream') === 'ended') await Promise.race([gone, new Promise((done) => { setTimeout(done, 5000); })]);
+const start = async (asked) => {
+  const answer = plain(...asked).then(async (made) => new Response(await made.text(), made));
+  const taken = answer.catch(() => {}).then(() => time(10)); // gradio takes it in meanwhile
+  starting.add(taken);
+  taken.then(() => starting.delete(taken));
+  if ((await answer).headers.get('x-stream') === 'ended') await Promise.race([gone, time(5000)]);
   return answer;
+};
+const listen = async (asked) => {
+  gone = new Promise((done) => { asked[0].signal.addEventListener('abort', done, { once: true }); });
+  const made = await plain(...asked);
+  if (!made.body) return made;
+  const transform = async (chunk, out) => { await Promise.all(starting); out.enqueue(chunk); };
+  return new Response(made.body.pipeThrough(new TransformStream({ transform })), made);
+};
+window.fetch = async (...asked) => {
+  const to = String(asked[0].url ?? asked[0]);
+  return to.includes('/queue/join?') ? start(asked) : to.includes('/queue/data?') && asked[0].signal ? listen(asked) : plain(...asked);
 };
