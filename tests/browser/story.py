@@ -106,6 +106,14 @@ class Story:
     def tab(self, name):
         self.page.get_by_role("tab", name=name).click()
 
+    def quiet(self):
+        """Wait until the page asks for nothing; gives how many times it has asked."""
+        asked = -1
+        while asked != len(self.requests):
+            asked = len(self.requests)
+            self.page.wait_for_timeout(1000)
+        return asked
+
     def too_wide(self):
         """By how many pixels the page is wider than its window."""
         return self.page.evaluate(

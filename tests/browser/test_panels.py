@@ -79,7 +79,7 @@ def test_the_lesson_walks_through_the_run(story):
 
 def test_a_flip_is_quick_and_asks_nobody(story):
     opened(story, "curves")
-    asked = len(story.requests)
+    asked = story.quiet()
     busy = story.page.evaluate(FLIPS)
     assert sorted(busy)[len(busy) // 2] < 8  # of the 16.7 ms that a frame has
     assert story.requests[asked:] == []

@@ -21,6 +21,7 @@ from ..tray import build_sheet, build_tray, listed, sheet_value, tray_value
 
 TITLE = "Prompt to image"
 ID = "prompt"
+OFTEN = 5  # of so many snapshots of a run in progress one tells the buttons again
 NO_PICTURE = (
     "It was made from another picture, with strength {:g}. A PNG does not carry that one; put it under "
     "“Start from a picture”."
@@ -76,10 +77,16 @@ class Page:
             self.tray: tray_value(run),
             self.app.run: run.id,
             self.sheet: sheet_value(self.app.engine.runs(owner)),
-            self.go: gr.update(interactive=run.resting),
-            self.stop: gr.update(interactive=not run.resting),
+            **self.held(run),
             **{b: gr.update(interactive=there) for b in (self.see, self.reuse)},
             self.start_from: gr.update(interactive=made),
+        }
+
+    def held(self, run: Run) -> Updates:
+        """Which of the two can be pressed that begin and end it."""
+        return {
+            self.go: gr.update(interactive=run.resting),
+            self.stop: gr.update(interactive=not run.resting),
         }
 
     def follow(self, run_id: str, owner: str) -> Iterator[Updates]:
@@ -92,6 +99,8 @@ class Page:
                     return
                 # between the first snapshot and the last one only the tray changes
                 shown = self.show(run, owner) if i == 0 or run.resting else {self.tray: tray_value(run)}
+                if i and i % OFTEN == 0:  # a page that was still being laid out missed the first one
+                    shown |= self.held(run)
                 if i > 0:
                     shown.pop(self.app.run, None)  # another tab may look at another one by now
                 yield shown
