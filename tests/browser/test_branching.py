@@ -68,6 +68,7 @@ def test_a_run_comes_live_pauses_steps_goes_on_and_stops(story):
     page = story.page
     expect(page.locator("#steps-run")).to_be_hidden()
     page.locator("#batch_size input[type=number]").fill("8")  # so that it lasts
+    page.locator("#width input[type=number]").fill("512")
     run(story, steps=60)
     page.locator("#ld-scrubber .coming img").first.wait_for()
     buttons(story, ["pause", "stop"])
