@@ -64,6 +64,17 @@ def menu(story, index, choice):
     story.page.locator("#ld-tree .menu button", has_text=choice).click()
 
 
+def two_runs(story):
+    """A run and then another one, which is in the player."""
+    page = story.page
+    run(story, steps=6)
+    shown(story, "step 6 of 6")
+    page.locator("#steps-prompt textarea").fill("a blue cup on a red background")
+    page.locator("#steps-run").click()
+    page.locator("#ld-tree .run").nth(1).wait_for()
+    page.locator("#ld-scrubber .prompt", has_text="a blue cup").wait_for()
+
+
 def test_a_run_comes_live_pauses_steps_goes_on_and_stops(story):
     page = story.page
     expect(page.locator("#steps-run")).to_be_hidden()
@@ -122,12 +133,7 @@ def test_a_branch_with_something_changed_and_with_nothing(story):
 
 def test_runs_are_named_compared_and_deleted(story):
     page = story.page
-    run(story, steps=6)
-    shown(story, "step 6 of 6")
-    page.locator("#steps-prompt textarea").fill("a blue cup on a red background")
-    page.locator("#steps-run").click()
-    page.locator("#ld-tree .run").nth(1).wait_for()
-    page.locator("#ld-scrubber .prompt", has_text="a blue cup").wait_for()
+    two_runs(story)
     menu(story, 1, "Rename")
     page.locator("#ld-tree .menu input").fill("the <b>apple</b>")
     page.keyboard.press("Enter")
@@ -179,12 +185,7 @@ def test_what_is_told_of_an_event_before_its_answer_is_there_is_shown(visit):
         page = story.page
         page.add_init_script(LATE_ANSWERS)
         story.open()
-        run(story, steps=4)
-        shown(story, "step 4 of 4")
-        page.locator("#steps-prompt textarea").fill("a blue cup on a red background")
-        page.locator("#steps-run").click()
-        page.locator("#ld-tree .run").nth(1).wait_for()
-        page.locator("#ld-scrubber .prompt", has_text="a blue cup").wait_for()
+        two_runs(story)
         page.locator("#ld-scrubber .scrub[data-whole]").wait_for()
         menu(story, 1, "Compare")
         said(story, "They part at step 1")
@@ -242,7 +243,10 @@ def test_a_run_that_is_gone_is_a_sentence(visit, address):
         lost.page.goto(f"{address}/?run={'x' * 22}")
         lost.page.locator(".toast-wrap", has_text="is not kept any more").wait_for()
         lost.page.wait_for_function("() => !location.search.includes('run=')")
-        lost.draw(steps=4)
+        expect(lost.page.locator("#ld-tray .tray")).to_have_attribute("data-state", "empty")
+        lost.draw(steps=4)  # the page works all the same
+        lost.mentions("#ld-tray .line", "4 steps")
+        expect(lost.page.locator("#ld-sheet button")).to_have_count(1)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

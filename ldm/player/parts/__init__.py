@@ -22,9 +22,8 @@ def parts_pack(trace: Trace, context: Context) -> dict[str, Any]:
 
 def noising_parts(trace: Trace, context: Context) -> dict[str, Any]:
     """What there is of a run with the noising of its picture before it: only its noise levels."""
-    return {
-        "schedule": finite({**schedule(trace, context), "warnings": []})
-    }  # that it rises surprises nobody here
+    levels = {**schedule(trace, context), "warnings": []}  # that they rise surprises nobody here
+    return {"schedule": finite(levels)}
 
 
 PARTS: dict[str, Part] = {
