@@ -55,6 +55,13 @@ def averaged(asked: Sequence[Asked]) -> Tensor:
     return total / sum(a.q.shape[1] for a in asked)
 
 
+def maps_by_size(asked: Sequence[Asked]) -> tuple[Tensor, ...]:
+    """The mean over heads of all layers of equal size, as (B, T, h, w), largest first."""
+    sizes = sorted({(a.height, a.width) for a in asked}, reverse=True)
+    same = ([a for a in asked if (a.height, a.width) == size] for size in sizes)
+    return tuple(averaged(a).unflatten(2, size) for a, size in zip(same, sizes, strict=True))
+
+
 class CrossAttention(nn.Module):
     """Attention from feature-map positions to context tokens, or to themselves without context."""
 
@@ -122,11 +129,18 @@ class FeedForward(nn.Module):
 
 
 class BasicTransformerBlock(nn.Module):
-    """Self-attention, cross-attention, feed-forward, each after a norm and added."""
+    """Self-attention, cross-attention, feed-forward, each after a norm and added.
 
-    def __init__(self, dim: int, heads: int, head_dim: int, context_dim: int | None) -> None:
+    Args:
+        both: the first attention looks at the context too, instead of at the positions.
+    """
+
+    def __init__(
+        self, dim: int, heads: int, head_dim: int, context_dim: int | None, both: bool = False
+    ) -> None:
         super().__init__()
-        self.attn1 = CrossAttention(dim, None, heads, head_dim)
+        self.both = both
+        self.attn1 = CrossAttention(dim, context_dim if both else None, heads, head_dim)
         self.ff = FeedForward(dim)
         self.attn2 = CrossAttention(dim, context_dim, heads, head_dim)
         self.norm1 = nn.LayerNorm(dim)
@@ -141,7 +155,8 @@ class BasicTransformerBlock(nn.Module):
         heard: Tensor | None = None,
     ) -> Tensor:
         """(B, N, D) -> (B, N, D); `asked` and `heard` as in `CrossAttention`, of the cross-attention only."""
-        x = x + self.attn1(self.norm1(x))
+        seen = context if self.both else None
+        x = x + self.attn1(self.norm1(x), seen, None, None if seen is None else heard)
         x = x + self.attn2(self.norm2(x), context, asked, heard)
         return x + self.ff(self.norm3(x))
 
@@ -151,6 +166,7 @@ class SpatialTransformer(nn.Module):
 
     Args:
         linear: proj_in and proj_out are linear layers (Stable Diffusion 2 and XL), else 1 x 1 convolutions.
+        both: as `BasicTransformerBlock`.
     """
 
     def __init__(
@@ -162,13 +178,14 @@ class SpatialTransformer(nn.Module):
         context_dim: int | None,
         linear: bool = False,
         groups: int = 32,
+        both: bool = False,
     ) -> None:
         super().__init__()
         inner = heads * head_dim
         self.norm = group_norm(channels, groups, eps=1e-6)
         self.proj_in = nn.Linear(channels, inner) if linear else nn.Conv2d(channels, inner, 1)
         self.transformer_blocks = nn.ModuleList(
-            BasicTransformerBlock(inner, heads, head_dim, context_dim) for _ in range(depth)
+            BasicTransformerBlock(inner, heads, head_dim, context_dim, both) for _ in range(depth)
         )
         self.proj_out = nn.Linear(inner, channels) if linear else nn.Conv2d(inner, channels, 1)
         self.linear = linear

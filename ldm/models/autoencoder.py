@@ -268,6 +268,8 @@ class AutoencoderKL(nn.Module):
         moments = self.quant_conv(self.encoder(images.to(self.dtype, memory_format=torch.channels_last)))
         return DiagonalGaussian(moments if moments.dtype == torch.float64 else moments.float())
 
+    posterior = encode
+
     def decode(self, z: Tensor) -> Tensor:
         """(B, embed_dim, H, W) -> (B, 3, f*H, f*W), about [-1, 1], not clipped."""
         z = z.to(self.dtype, memory_format=torch.channels_last)

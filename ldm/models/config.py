@@ -4,10 +4,28 @@ Field names are CompVis's where CompVis has the field: names inside files are fo
 it the default that means "as before".
 """
 
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, Self, get_type_hints
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
 from ..errors import CheckpointError
+from .autoencoder_config import AutoencoderConfig, FirstStageSizes, VQConfig
+from .condition_config import ConditionConfig, TextConfig
+from .pixel_config import DDPMUNetConfig, ScoreNetConfig
+from .records import build_record
+from .sizes import check_sizes
+from .study_config import StudyUNetConfig
+
+__all__ = [
+    "PICTURES",
+    "AutoencoderConfig",
+    "ModelConfig",
+    "RecommendedSettings",
+    "ScheduleConfig",
+    "TextConfig",
+    "UNetConfig",
+    "VQConfig",
+    "build_record",
+]
 
 
 @dataclass(frozen=True)
@@ -34,6 +52,10 @@ class UNetConfig:
             it changes nothing.
         use_new_attention_order: `AttentionBlock` splits q, k, v before the heads.
         num_groups: groups of every GroupNorm.
+        disable_self_attentions: per level, whether its first attention looks at the context too (the x4
+            upscaler); empty is nowhere.
+        time_cond_proj_dim: length of the embedding of the guidance scale that a distilled model reads (LCM);
+            None is without.
     """
 
     in_channels: int = 4
@@ -57,6 +79,9 @@ class UNetConfig:
     legacy: bool = True
     use_new_attention_order: bool = False
     num_groups: int = 32
+    disable_self_attentions: tuple[bool, ...] = ()
+    time_cond_proj_dim: int | None = None
+    kind: str = "unet"
 
     def __post_init__(self) -> None:
         if self.num_heads == -1 and self.num_head_channels == -1:
@@ -82,65 +107,6 @@ class UNetConfig:
 
 
 @dataclass(frozen=True)
-class AutoencoderConfig:
-    """Sizes of the autoencoder (CompVis's `ddconfig` and `embed_dim`); defaults are Stable Diffusion's.
-
-    Attributes:
-        ch, ch_mult: channels at full resolution and the multiplier per level.
-        num_res_blocks: ResBlocks per level of the encoder; the decoder has one more.
-        attn_resolutions: sizes, at a picture of `resolution` pixels, that have attention.
-        attn_type: "vanilla", or "none" for no attention in the middle either.
-        z_channels: channels of the inner latents; embed_dim: of the latents outside.
-        num_groups: groups of every GroupNorm.
-    """
-
-    ch: int = 128
-    ch_mult: tuple[int, ...] = (1, 2, 4, 4)
-    num_res_blocks: int = 2
-    attn_resolutions: tuple[int, ...] = ()
-    attn_type: str = "vanilla"
-    resolution: int = 256
-    in_channels: int = 3
-    out_ch: int = 3
-    z_channels: int = 4
-    embed_dim: int = 4
-    double_z: bool = True
-    num_groups: int = 32
-
-    def __post_init__(self) -> None:
-        if self.attn_type not in ("vanilla", "none"):
-            raise CheckpointError(f"attn_type must be 'vanilla' or 'none', got {self.attn_type!r}.")
-
-    @property
-    def downsampling_factor(self) -> int:
-        """Pixels per latent along each side."""
-        return 2 ** (len(self.ch_mult) - 1)
-
-
-@dataclass(frozen=True)
-class TextConfig:
-    """Sizes of the CLIP text encoder; defaults are CLIP ViT-L/14's.
-
-    Attributes:
-        max_position_embeddings: tokens per prompt, T.
-        tokenizer: "clip" for CLIP's own vocabulary, "embedded" where the checkpoint carries its own.
-    """
-
-    vocab_size: int = 49408
-    hidden_size: int = 768
-    intermediate_size: int = 3072
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    max_position_embeddings: int = 77
-    hidden_act: str = "quick_gelu"
-    layer_norm_eps: float = 1e-5
-    bos_token_id: int = 49406
-    eos_token_id: int = 49407
-    pad_token_id: int = 49407
-    tokenizer: str = "clip"
-
-
-@dataclass(frozen=True)
 class ScheduleConfig:
     """The noise schedule a model was trained on; defaults are Stable Diffusion's.
 
@@ -158,7 +124,7 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class RecommendedSettings:
-    """What to draw with when nothing else is asked for."""
+    """What to draw with when nothing else is asked for; fields are those of `Settings`."""
 
     steps: int = 20
     sampler: str = "dpmpp_2m"
@@ -166,6 +132,21 @@ class RecommendedSettings:
     cfg_rescale: float = 0.0
     width: int = 512
     height: int = 512
+    eta: float | None = None
+
+
+NetworkConfig = UNetConfig | StudyUNetConfig | DDPMUNetConfig | ScoreNetConfig
+
+PICTURES = {
+    "inpaint": "the mask (1 is painted anew) before the latents of the picture with its hole grey",
+    "inpaint_signed": "the latents of the picture with its hole black before the mask (1 or -1)",
+    "edit": "the latents of a picture, not scaled",
+    "low_resolution": "a small picture itself, one of its pixels for each latent",
+    "upscale": "a small picture under noise of a level that the network is told",
+    "palette": "a picture of class numbers through the model's own convolution",
+    "study_mask": "a picture of class numbers, one channel each",
+}
+"""What a network may read besides its latents, `ModelConfig.picture`."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +157,8 @@ class ModelConfig:
         name: for people.
         prediction_type: "eps", "v" or "x0".
         latent_scaling_factor: makes latents unit variance.
+        text: what tells the network what to draw, text encoder or not.
+        picture: a key of `PICTURES`; None where the network reads latents alone.
         vocabulary: kind of word -> words the model learned; empty for models that know "everything".
         synonyms: another wording of a word in `vocabulary` -> that word.
         plurals: name of a thing -> its plural, of things that were ever counted.
@@ -186,12 +169,13 @@ class ModelConfig:
     """
 
     name: str = "Stable Diffusion"
-    unet: UNetConfig = field(default_factory=UNetConfig)
-    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
-    text: TextConfig = field(default_factory=TextConfig)
+    unet: NetworkConfig = field(default_factory=UNetConfig)
+    autoencoder: FirstStageSizes = field(default_factory=AutoencoderConfig)
+    text: ConditionConfig = field(default_factory=TextConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     prediction_type: str = "eps"
     latent_scaling_factor: float = 0.18215
+    picture: str | None = None
     recommended: RecommendedSettings = field(default_factory=RecommendedSettings)
     vocabulary: dict[str, list[str]] = field(default_factory=dict)
     synonyms: dict[str, str] = field(default_factory=dict)
@@ -201,10 +185,17 @@ class ModelConfig:
     training: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_sizes(self)
         if self.prediction_type not in ("eps", "v", "x0"):
             raise CheckpointError(
                 f"prediction_type must be 'eps', 'v' or 'x0', got {self.prediction_type!r}."
             )
+        if self.picture is None and isinstance(self.unet, UNetConfig):
+            c = self.autoencoder.embed_dim  # of files from before it was written down
+            kind = {2 * c: "edit", 2 * c + 1: "inpaint"}.get(self.unet.in_channels)
+            object.__setattr__(self, "picture", kind)
+        if self.picture is not None and self.picture not in PICTURES:
+            raise CheckpointError(f"picture must be one of {', '.join(PICTURES)}, got {self.picture!r}.")
 
     @property
     def size_multiple(self) -> int:
@@ -223,25 +214,3 @@ class ModelConfig:
             CheckpointError: a field this version does not know, so nothing of a model is silently dropped.
         """
         return build_record(cls, values)
-
-
-def build_record(cls: type, values: dict[str, Any]) -> Any:  # noqa: ANN401 - one of several records
-    """A record of class `cls` from plain JSON types, records inside it included.
-
-    Raises:
-        CheckpointError: a field the class does not know.
-    """
-    hints = get_type_hints(cls)
-    known = {f.name for f in fields(cls)}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise CheckpointError(
-            f"{cls.__name__} has no field {unknown[0]!r}; is the file from a newer version?"
-        )
-    made: dict[str, Any] = {}
-    for key, value in values.items():
-        if is_dataclass(hints[key]):
-            made[key] = build_record(hints[key], value)
-        else:
-            made[key] = tuple(value) if isinstance(value, list) else value
-    return cls(**made)

@@ -4,14 +4,16 @@ The ids are those CompVis fed to its text encoder: transformers' slow `CLIPToken
 unescapes HTML, straightens quotes and takes ligatures apart before it splits (`clean_text`); transformers'
 fast tokenizer, the only one of version 5, does none of that and differs for such prompts.
 
+A word can be taught afterwards (textual inversion): it is read as ids beyond the vocabulary.
+
 Knows nothing about networks.  A vocabulary of our own has CLIP's layout: 256 bytes, the same at the end of a
 word, the merges, two marks; so any text can be written in it.
 """
 
 import gzip
 import json
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from copy import copy
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -20,15 +22,13 @@ from typing import Any, Self
 import regex
 
 from ..errors import CheckpointError
+from .byte_pairs import BOS, EOS, WORDS, joined, piece_bytes, train_bpe, vocabulary, word_pieces
 from .clean_text import clean
 
-BOS, EOS = "<|startoftext|>", "<|endoftext|>"
+__all__ = ["BOS", "EOS", "Tokenizer", "train_bpe"]
+
 CLIP_VOCABULARY = Path(__file__).with_name("bpe_simple_vocab_16e6.txt.gz")
 CLIP_MERGES = 48894
-WORDS = regex.compile(
-    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+",
-    regex.IGNORECASE,
-)
 CACHED_WORDS = 20_000
 
 
@@ -40,6 +40,7 @@ class Tokenizer:
         merges: pairs of pieces, the earliest learned first.
         length: ids per prompt, T.
         bos, eos, pad: ids of the marks before, after and behind a prompt.
+        taught: word -> the ids it is read as, beyond the vocabulary; not part of `to_dict`.
     """
 
     def __init__(
@@ -56,8 +57,8 @@ class Tokenizer:
         self.length, self.bos, self.eos, self.pad = length, bos, eos, pad
         self._ranks = {pair: rank for rank, pair in enumerate(self.merges)}
         self._pieces = {index: piece for piece, index in vocab.items()}
-        self._marks = regex.compile("|".join(regex.escape(self._pieces[i]) for i in (bos, eos)))
         self._cache: dict[str, list[int]] = {}
+        self._teach({})
 
     @classmethod
     def clip(cls, length: int = 77, pad: int | None = None) -> Self:
@@ -115,6 +116,34 @@ class Tokenizer:
         marks = {"bos": self.bos, "eos": self.eos, "pad": self.pad}
         return {"vocab": self.vocab, "merges": merges, "length": self.length, **marks}
 
+    def padded_with(self, pad: int) -> Self:
+        """The same tokenizer with another mark behind prompts."""
+        other = copy(self)
+        other.pad = pad
+        return other
+
+    def teaching(self, words: Mapping[str, Iterable[int]]) -> Self:
+        """The same tokenizer, which reads each of `words` as those ids, and no others taught before.
+
+        A word is found in any case, where no letter, digit or "_" goes on before or behind it, so that "cat"
+        is not found in "cats"; a sign at its end ("<cat>") needs no such gap.  The longest goes first.
+        """
+        other = copy(self)
+        other._teach({word: tuple(ids) for word, ids in words.items()})
+        return other
+
+    def _teach(self, words: dict[str, tuple[int, ...]]) -> None:
+        self.taught = words
+        marks = [regex.escape(self._pieces[i]) for i in (self.bos, self.eos)]
+        self._longest_first = sorted(words, key=len, reverse=True)
+        found = [f"(?P<word{i}>(?i:{_whole(word)}))" for i, word in enumerate(self._longest_first)]
+        self._marks = regex.compile("|".join([*marks, *found]))
+        self._names = {
+            index: word if place == 0 else f"{word}[{place + 1}]"
+            for word, ids in words.items()
+            for place, index in enumerate(ids)
+        }
+
     def ids(self, prompt: str) -> list[int]:
         """(length,) ids: start, the prompt as far as it fits, end, padding."""
         words = self._words(prompt)[: self.length - 2]
@@ -125,24 +154,41 @@ class Tokenizer:
         """Start, the whole prompt, end; longer than `length` where the prompt is."""
         return [self.bos, *self._words(prompt), self.eos]
 
+    def used(self, prompt: str) -> int:
+        """How many of the ids of `ids` stand before the padding."""
+        return min(len(self._words(prompt)) + 2, self.length)
+
+    def unread(self, prompt: str) -> str:
+        """What of the prompt `ids` leaves out, as it is read: cleaned, in lower case, words apart."""
+        text = b""
+        for index in self._words(prompt)[self.length - 2 :]:
+            piece = self._pieces.get(index, "")
+            if index in self._names or index in (self.bos, self.eos):
+                text += self._names.get(index, piece).encode("utf-8") + b" "
+            else:
+                text += piece_bytes(piece) + (b" " if piece.endswith("</w>") else b"")
+        return text.decode("utf-8", errors="replace").strip()
+
     def strings(self, prompt: str) -> list[str]:
         """(length,) what each id of `ids` reads as, for people; a byte that is no whole letter is U+FFFD."""
         return [self.string(index) for index in self.ids(prompt)]
 
     def string(self, index: int) -> str:
-        """What an id reads as, without the mark at the end of a word."""
+        """What an id reads as, without the mark at the end of a word; a taught word's second is "word[2]"."""
+        if index in self._names:
+            return self._names[index]
         piece = self._pieces.get(index, "")
-        if index in (self.bos, self.eos):
-            return piece
-        values = [_letter_bytes().get(letter) for letter in piece.removesuffix("</w>")]
-        return bytes(v for v in values if v is not None).decode("utf-8", errors="replace")
+        return piece if index in (self.bos, self.eos) else piece_bytes(piece).decode("utf-8", "replace")
 
     def _words(self, prompt: str) -> list[int]:
-        """Ids of a prompt of any length; marks are found before anything is cleaned, as in transformers."""
+        """Ids of a prompt of any length; marks and taught words are found before anything is cleaned."""
         found, start = [], 0
         for mark in self._marks.finditer(prompt):
             found += self._encode(prompt[start : mark.start()])
-            found.append(self.vocab[mark.group()])
+            if mark.lastgroup is None:
+                found.append(self.vocab[mark.group()])
+            else:
+                found += self.taught[self._longest_first[int(mark.lastgroup.removeprefix("word"))]]
             start = mark.end()
         return found + self._encode(prompt[start:])
 
@@ -160,88 +206,21 @@ class Tokenizer:
         """Ids of one word: the pair learned earliest is joined everywhere, until none is known."""
         if word in (BOS, EOS) and word in self.vocab:
             return [self.vocab[word]]
-        pieces = _word_pieces(word)
+        pieces = word_pieces(word)
         while len(pieces) > 1:
             pairs = pairwise(pieces)
             best = min(pairs, key=lambda pair: self._ranks.get(pair, len(self._ranks)))
             if best not in self._ranks:
                 break
-            pieces = _joined(pieces, best)
+            pieces = joined(pieces, best)
         return [self.vocab.get(piece, self.eos) for piece in pieces]
 
 
-def train_bpe(captions: Iterable[str], vocab_size: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """A vocabulary learned from captions, in CLIP's layout and with its marks as the last two entries.
-
-    The commonest pair is joined first, the alphabetically first of equals, so captions decide every id.
-
-    Args:
-        vocab_size: at most this many entries, 514 or more; fewer once every word is one piece.
-
-    Returns:
-        Piece -> id, and the merges in the order learned.
-
-    Source: Sennrich et al. 2016 (arXiv:1508.07909), algorithm 1.
-    """
-    counts = Counter(word for caption in captions for word in WORDS.findall(clean(caption).lower()))
-    words = [(_word_pieces(word), count) for word, count in counts.items()]
-    pairs: Counter[tuple[str, str]] = Counter()
-    where: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
-    for index, (pieces, count) in enumerate(words):
-        for pair in pairwise(pieces):
-            pairs[pair] += count
-            where[pair].add(index)
-    merges: list[tuple[str, str]] = []
-    while len(merges) < vocab_size - 2 * 256 - 2 and pairs:
-        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
-        merges.append(best)
-        for index in where.pop(best):
-            pieces, count = words[index]
-            for pair in pairwise(pieces):
-                pairs[pair] -= count
-            words[index] = (_joined(pieces, best), count)
-            for pair in pairwise(words[index][0]):
-                pairs[pair] += count
-                where[pair].add(index)
-        pairs = +pairs
-    return _vocabulary(merges), merges
-
-
-@lru_cache(maxsize=1)
-def byte_letters() -> dict[int, str]:
-    """A printable letter for each byte, in CLIP's order: printable Latin-1 stands for itself."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {b: chr(b) for b in printable} | {b: chr(256 + i) for i, b in enumerate(others)}
-
-
-@lru_cache(maxsize=1)
-def _letter_bytes() -> dict[str, int]:
-    return {letter: byte for byte, letter in byte_letters().items()}
-
-
-def _word_pieces(word: str) -> list[str]:
-    """A word as single letters of `byte_letters`, the last one marked as the end of the word."""
-    letters = [byte_letters()[byte] for byte in word.encode("utf-8")]
-    return [*letters[:-1], letters[-1] + "</w>"]
-
-
-def _joined(pieces: list[str], pair: tuple[str, str]) -> list[str]:
-    """The pieces with every occurrence of the pair joined, from the left."""
-    joined: list[str] = []
-    index = 0
-    while index < len(pieces):
-        width = 2 if tuple(pieces[index : index + 2]) == pair else 1
-        joined.append("".join(pieces[index : index + width]))
-        index += width
-    return joined
-
-
-def _vocabulary(merges: list[tuple[str, str]]) -> dict[str, int]:
-    """CLIP's layout: bytes, bytes that end a word, merges, two marks; a piece learned twice has one id."""
-    letters = list(byte_letters().values())
-    pieces = [*letters, *(letter + "</w>" for letter in letters), *map("".join, merges), BOS, EOS]
-    return {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
+def _whole(word: str) -> str:
+    """A pattern that finds a word where it is not part of a longer one."""
+    before = r"(?<![\p{L}\p{N}_])" if regex.match(r"[\p{L}\p{N}_]", word) else ""
+    behind = r"(?![\p{L}\p{N}_])" if regex.search(r"[\p{L}\p{N}_]$", word) else ""
+    return before + regex.escape(word) + behind
 
 
 @lru_cache(maxsize=1)
@@ -249,7 +228,7 @@ def _clip_tables() -> tuple[dict[str, int], list[tuple[str, str]]]:
     lines = gzip.decompress(CLIP_VOCABULARY.read_bytes()).decode("utf-8").split("\n")
     pairs = [line.split(" ") for line in lines[1 : CLIP_MERGES + 1]]
     merges = [(first, second) for first, second in pairs]
-    return _vocabulary(merges), merges
+    return vocabulary(merges), merges
 
 
 def _pair(merge: str | list[str]) -> tuple[str, str]:

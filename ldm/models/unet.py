@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from .attention import Asked, AttentionBlock, BasicTransformerBlock, SpatialTransformer, averaged
+from .attention import Asked, AttentionBlock, BasicTransformerBlock, SpatialTransformer, maps_by_size
 from .blocks import Downsample, ResBlock, Upsample, group_norm, timestep_embedding
 from .config import UNetConfig
 
@@ -54,6 +54,8 @@ class UNetModel(nn.Module):
             )
         elif isinstance(config.num_classes, int):
             self.label_emb = nn.Embedding(config.num_classes, emb)
+        if config.time_cond_proj_dim is not None:
+            self.time_cond_proj = nn.Linear(config.time_cond_proj_dim, channels, bias=False)
         layers = _Layers(config)
         skips = [channels]
         self.input_blocks = nn.ModuleList(
@@ -90,7 +92,8 @@ class UNetModel(nn.Module):
             x: (B, in_channels, H, W) noisy latents of unit variance.
             t: (B,) timesteps, whole or fractional.
             context: (B, T, D) embedding of the prompts; without one cross-attention looks at positions.
-            y: (B,) class numbers, or (B, adm_in_channels) SDXL's vector.
+            y: (B,) class numbers, or (B, adm_in_channels) SDXL's vector; of a distilled model its last
+                `time_cond_proj_dim` numbers are the embedding of the guidance scale.
             record: also return the cross-attention.
             heard: (B, T) bool, False where no layer listens to a position of the context; None is all True.
 
@@ -100,10 +103,15 @@ class UNetModel(nn.Module):
         """
         asked: list[Asked] | None = [] if record else None
         output = self._run(x, t, context, y, asked, heard)
-        return output if asked is None else (output, _average(asked))
+        return output if asked is None else (output, maps_by_size(asked))
 
     def heads(
-        self, x: Tensor, t: Tensor, context: Tensor, heard: Tensor | None = None
+        self,
+        x: Tensor,
+        t: Tensor,
+        context: Tensor,
+        heard: Tensor | None = None,
+        y: Tensor | None = None,
     ) -> Iterator[tuple[str, Tensor]]:
         """The cross-attention of every head, layer by layer in the order they run; arguments as `forward`.
 
@@ -111,7 +119,7 @@ class UNetModel(nn.Module):
             The layer's name and (B, h, T, H, W) float32, which sums to 1 over T.
         """
         asked: list[Asked] = []
-        self._run(x, t, context, None, asked, heard)
+        self._run(x, t, context, y, asked, heard)
         for name, layer in zip(self.cross_attentions(), asked, strict=True):
             yield name, layer.maps().unflatten(-1, (layer.height, layer.width))
 
@@ -136,7 +144,12 @@ class UNetModel(nn.Module):
         asked: list[Asked] | None,
         heard: Tensor | None,
     ) -> Tensor:
-        emb = self.time_embed(timestep_embedding(t, self.config.model_channels).to(x.dtype))
+        emb = timestep_embedding(t, self.config.model_channels).to(x.dtype)
+        if self.config.time_cond_proj_dim is not None and y is not None:
+            dim = self.config.time_cond_proj_dim
+            emb = emb + self.time_cond_proj(y[:, -dim:])
+            y = y[:, :-dim]
+        emb = self.time_embed(emb)
         if self.config.num_classes is not None:
             emb = emb + self.label_emb(y)
         h, skips = x, []
@@ -147,13 +160,6 @@ class UNetModel(nn.Module):
         for block in self.output_blocks:
             h = block(torch.cat([h, skips.pop()], dim=1), emb, context, asked, heard)
         return self.out(h)
-
-
-def _average(asked: list[Asked]) -> tuple[Tensor, ...]:
-    """The mean over heads of all layers of equal size, as (B, T, h, w), largest first."""
-    sizes = sorted({(a.height, a.width) for a in asked}, reverse=True)
-    same = ([a for a in asked if (a.height, a.width) == size] for size in sizes)
-    return tuple(averaged(a).unflatten(2, size) for a, size in zip(same, sizes, strict=True))
 
 
 class _Layers:
@@ -171,7 +177,7 @@ class _Layers:
             for _ in range(self._blocks(level)):
                 layers = [self._res(channels, width)]
                 if self._attends(level):
-                    layers.append(self._attention(width, self._depth(level)))
+                    layers.append(self._attention(width, self._depth(level), level))
                 yield TimestepEmbedSequential(*layers), width
                 channels = width
             if level < len(self.widths) - 1:
@@ -198,7 +204,7 @@ class _Layers:
                 layers = [self._res(channels + skips.pop(), width)]
                 channels = width
                 if self._attends(level):
-                    layers.append(self._attention(width, self._depth(level)))
+                    layers.append(self._attention(width, self._depth(level), level))
                 if level > 0 and i == count - 1:
                     if self.config.resblock_updown:
                         layers.append(self._res(channels, channels, "up"))
@@ -228,8 +234,10 @@ class _Layers:
             groups=config.num_groups,
         )
 
-    def _attention(self, channels: int, depth: int) -> nn.Module:
+    def _attention(self, channels: int, depth: int, level: int | None = None) -> nn.Module:
+        """Attention of a level; of the middle block without one."""
         config = self.config
+        both = level is not None and any(config.disable_self_attentions[level : level + 1])
         width = config.num_head_channels
         heads = config.num_heads if width == -1 else channels // width
         if not config.use_spatial_transformer:
@@ -242,4 +250,5 @@ class _Layers:
             config.context_dim,
             config.use_linear_in_transformer,
             config.num_groups,
+            both,
         )

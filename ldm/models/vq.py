@@ -1,79 +1,15 @@
 """The VQ autoencoder: pictures to entries of a codebook and back, with CompVis's parameter names."""
 
-import math
-from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import CheckpointError
 from .autoencoder import Decoder, Encoder
-from .config import AutoencoderConfig, build_record
+from .autoencoder_config import VQConfig
+from .posterior import Certain
 
 ROWS = 4096  # latents that are compared with the codebook together: large pictures fit in memory
-
-
-@dataclass(frozen=True)
-class VQConfig:
-    """A VQ autoencoder: its networks and its codebook; defaults are those of the paper's vq-f8.
-
-    Attributes:
-        autoencoder: sizes of encoder and decoder; `double_z` must be False, a code has no variance.
-        n_embed: codes in the codebook, each of `autoencoder.embed_dim` numbers.
-        beta: weight of one term of the codebook's loss against the other.
-        legacy: which one, see `models.vq.VectorQuantizer.forward`.
-    """
-
-    autoencoder: AutoencoderConfig = field(
-        default_factory=lambda: AutoencoderConfig(
-            ch_mult=(1, 2, 2, 4), attn_resolutions=(32,), double_z=False
-        )
-    )
-    n_embed: int = 16384
-    beta: float = 0.25
-    legacy: bool = True
-
-    def __post_init__(self) -> None:
-        if self.autoencoder.double_z:
-            raise CheckpointError("A VQ autoencoder must have double_z False, it is True.")
-        if self.n_embed < 1:
-            raise CheckpointError(f"n_embed must be at least 1, got {self.n_embed}.")
-
-
-@dataclass(frozen=True)
-class FirstStageConfig:
-    """Everything needed to build a `FirstStage`, a VQ autoencoder without a U-Net.
-
-    Attributes:
-        name: for people.
-        latent_scaling_factor: makes latents unit variance.
-        training: how it was made; for people, free of structure.
-    """
-
-    name: str = "VQ autoencoder"
-    vq: VQConfig = field(default_factory=VQConfig)
-    latent_scaling_factor: float = 1.0
-    training: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if not 0 < self.latent_scaling_factor < math.inf:
-            raise CheckpointError(
-                f"latent_scaling_factor must be a number above 0, got {self.latent_scaling_factor}."
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`.
-
-        Raises:
-            CheckpointError: a field this version does not know.
-        """
-        return build_record(cls, values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,6 +102,10 @@ class VQModel(nn.Module):
     def encode(self, images: Tensor) -> Quantised:
         """(B, 3, f*H, f*W) in [-1, 1] -> codes of (B, embed_dim, H, W)."""
         return self.quantize(self.prequantised(images))
+
+    def posterior(self, images: Tensor) -> Certain:
+        """(B, 3, f*H, f*W) in [-1, 1] -> what U-Nets are trained on: what comes before the nearest code."""
+        return Certain(self.prequantised(images))
 
     def decode(self, z: Tensor, *, quantise: bool = True) -> Tensor:
         """(B, embed_dim, H, W) -> (B, 3, f*H, f*W), about [-1, 1], not clipped.

@@ -94,7 +94,7 @@ def test_the_vq_autoencoder_gives_compvis_s_numbers(name, dtype):
             "reconstruction": net.decode(encoded.latents, quantise=False),
             "quantize_z": of_z.latents,
             "quantize_z_loss": of_z.loss,
-            "interface_encode": net.prequantised(x),
+            "interface_encode": net.posterior(x).mode(),
             "interface_decode": net.decode(z),
             "interface_decode_force_not_quantize": net.decode(z, quantise=False),
             "codebook_entry": net.quantize.codes(codes),

@@ -9,7 +9,8 @@ import torch
 from ldm.errors import CheckpointError
 from ldm.models import vq
 from ldm.models.config import AutoencoderConfig
-from ldm.models.vq import FirstStageConfig, VectorQuantizer, VQConfig, VQModel
+from ldm.models.first_stage_config import FirstStageConfig
+from ldm.models.vq import VectorQuantizer, VQConfig, VQModel
 from tests.golden_cases import _roots
 
 SIZES = AutoencoderConfig(
