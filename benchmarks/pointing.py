@@ -202,7 +202,9 @@ def seen(
     """
     for asked in questions(model, seed, count, levels):
         if layers:
-            heads = model.model.diffusion_model.heads(asked.x.to(model.dtype), asked.t, asked.context)
+            heads = model.model.diffusion_model.heads(
+                asked.x.to(model.dtype), asked.t, asked.context.to(model.dtype)
+            )
             found = [maps.mean(1) for _, maps in heads]
             largest = max(maps.shape[-2:] for maps in found)
             maps = torch.cat([m for m in found if m.shape[-2:] == largest])

@@ -23,6 +23,7 @@ MAX_PIXELS = 25_000_000  # of a file that is opened
 MAX_BYTES = 64 * 2**20
 _LIMIT = f"at most {MAX_PIXELS // 10**6} million are read"
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+NUMBERED = ("P", "L", "1")  # modes whose pixels can be class numbers
 _ROWS = 256  # of deep grey that are turned to 8 bits together
 _DECODING = threading.Semaphore(1)  # a large picture takes hundreds of MB while it is decoded
 # What Pillow's readers were seen to raise for damaged files.
@@ -45,11 +46,15 @@ def to_images(x: Tensor) -> list[Image.Image]:
     return [Image.fromarray(p) for p in pixels.permute(0, 2, 3, 1).cpu().contiguous().numpy()]
 
 
-def open_image(path: str | Path) -> Image.Image:
+def open_image(path: str | Path, *, as_is: Sequence[str] = ()) -> Image.Image:
     """A picture file as RGB, upright, whatever its mode.
 
     16-bit grey is scaled to 8 bits, transparency is laid on white, EXIF rotation is applied, and of an
     animation the first frame is taken.
+
+    Args:
+        as_is: Pillow's modes of pictures that are left as they are, for those that hold class numbers
+            (`NUMBERED`).
 
     Raises:
         ImageError: missing, not a picture, damaged, or more than MAX_PIXELS or MAX_BYTES.
@@ -65,7 +70,7 @@ def open_image(path: str | Path) -> Image.Image:
                 if width * height > MAX_PIXELS:
                     raise ImageError(f"{path.name} has {width} x {height} pixels; {_LIMIT}.")
                 image.load()
-                return to_rgb(image)
+                return image.copy() if image.mode in as_is else to_rgb(image)
     except FileNotFoundError as error:
         raise ImageError(f"There is no picture {path.name}.") from error
     except Image.DecompressionBombError as error:

@@ -6,60 +6,65 @@ scales by `latent_scaling_factor` itself.
 """
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from .diffusion.denoiser import PredictionType
 from .diffusion.schedule import NoiseSchedule, build_schedule
-from .models.autoencoder import AutoencoderKL
+from .errors import SettingsError
+from .models.build import build_conditioner, build_first_stage, build_network
+from .models.condition import Condition, Conditioner, Sizes
 from .models.config import ModelConfig
-from .models.preview import PreviewDecoder
-from .models.text import CLIPTextEmbedder
 from .models.tokenizer import Tokenizer
-from .models.unet import UNetModel
 from .speed import Graphs, traced
 
+Loras = tuple[tuple[str, float], ...]  # (name, weight) each
 LINEAR_MAP, SMALL_DECODER, FULL_DECODER = "the linear map", "the small decoder", "the full decoder"
 
 
 class DiffusionWrapper(nn.Module):
     """Holds the U-Net under the name that checkpoints give it, `model.diffusion_model`."""
 
-    def __init__(self, unet: UNetModel) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.diffusion_model = unet
+        self.diffusion_model: Any = network
 
-    def forward(self, x: Tensor, t: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, context: Tensor | None = None, y: Tensor | None = None) -> Tensor:
         """As `UNetModel.forward`."""
-        return self.diffusion_model(x, t, context)
+        output: Tensor = self.diffusion_model(x, t, context, y)
+        return output
 
 
 class LatentDiffusion(nn.Module):
     """Pictures <-> latents <-> noise, and prompts.
 
     Attributes:
-        model: the U-Net, as `model.diffusion_model`.
-        first_stage_model: the autoencoder.
-        cond_stage_model: the text encoder.
+        model: the network that denoises, mostly a U-Net, as `model.diffusion_model`.
+        first_stage_model: the autoencoder, or what stands in its place.
+        cond_stage_model: the text encoder, or what else reads prompts (`Conditioner`).
         preview: a linear map from latents to f x f pixels, fitted to this autoencoder; None until
             `fit_preview` where the checkpoint has none.
         small_decoder: (B, C, H, W) latents -> (B, 3, f*H, f*W) on the CPU; None without one.  Not part of
             the model's weights: it has a file of its own.
         schedule: the noise schedule it was trained on.
+        adapter: makes the LoRAs of a run act, `ldm.lora.Adapter`; None where there are none.
+        assumed: fields of the config that nothing in its file tells, so that they are guesses.
 
     Source: Rombach et al. 2022 (arXiv:2112.10752).
     """
 
-    def __init__(self, config: ModelConfig, tokenizer: Tokenizer, preview: bool = False) -> None:
+    def __init__(self, config: ModelConfig, tokenizer: Tokenizer | None, preview: bool = False) -> None:
         super().__init__()
         self.config = config
-        self.model = DiffusionWrapper(UNetModel(config.unet))
-        self.first_stage_model = AutoencoderKL(config.autoencoder)
-        self.cond_stage_model = CLIPTextEmbedder(config.text, tokenizer)
+        self.model = DiffusionWrapper(build_network(config.unet))
+        self.first_stage_model: Any = build_first_stage(config.autoencoder)
+        self.cond_stage_model: Any = build_conditioner(config.text, tokenizer)
         self.preview: nn.ConvTranspose2d | None = _preview_layer(config) if preview else None
         self.small_decoder: Callable[[Tensor], Tensor] | None = None
+        self.adapter: Callable[[Loras], None] | None = None
+        self.assumed: tuple[str, ...] = ()
         self.graphs = Graphs(self.model.diffusion_model)
         with torch.device("cpu"):  # stays real where the networks are built on the meta device
             self.schedule: NoiseSchedule = build_schedule(
@@ -83,7 +88,8 @@ class LatentDiffusion(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """What the weights are stored and computed in."""
-        return self.model.diffusion_model.dtype
+        dtype: torch.dtype = self.model.diffusion_model.dtype
+        return dtype
 
     @property
     def latent_scaling_factor(self) -> float:
@@ -120,9 +126,36 @@ class LatentDiffusion(nn.Module):
         """Channels of the latents, C."""
         return self.config.autoencoder.embed_dim
 
+    @property
+    def conditioner(self) -> Conditioner:
+        """What reads prompts: `cond_stage_model`."""
+        return cast(Conditioner, self.cond_stage_model)
+
+    def get_conditioning(self, prompts: Sequence[str], sizes: Sizes | None = None) -> Condition:
+        """B prompts -> everything the network is told, in float32.
+
+        Args:
+            sizes: of the picture, where the network is told (Stable Diffusion XL).
+
+        Raises:
+            SettingsError: a prompt that cannot be read: no such class, no vocabulary ...
+        """
+        return self.conditioner.condition(list(prompts), sizes)
+
+    def adapt(self, loras: Loras) -> None:
+        """Have exactly these LoRAs act from now on; every run calls it, also one without any.
+
+        Raises:
+            SettingsError: there is no such LoRA, or it is another family's.
+        """
+        if self.adapter is not None:
+            self.adapter(loras)
+        elif loras:
+            raise SettingsError(f"There is no LoRA {loras[0][0]!r}: none can be found for {self.name} here.")
+
     def get_text_conditioning(self, prompts: Sequence[str]) -> Tensor:
         """B prompts -> (B, T, D) context."""
-        return self.cond_stage_model(list(prompts))
+        return self.get_conditioning(prompts).context
 
     def autoencoder_encode(
         self, images: Tensor, noise: Tensor | None = None, *, mean: bool = False
@@ -133,13 +166,17 @@ class LatentDiffusion(nn.Module):
             noise: (B, C, H, W) unit noise for the sample; fresh if None.
             mean: give the posterior's mean instead of a sample.
         """
-        posterior = self.first_stage_model.encode(images.to(self.device))
-        z = posterior.mode() if mean else posterior.sample(noise)
+        images = images.to(self.device)
+        if self.config.autoencoder.in_channels == 1 and images.shape[1] > 1:
+            images = images.mean(1, keepdim=True)  # a model of grey pictures
+        posterior = self.first_stage_model.posterior(images)
+        z: Tensor = posterior.mode() if mean else posterior.sample(noise)
         return z * self.latent_scaling_factor
 
     def autoencoder_decode(self, z: Tensor) -> Tensor:
         """(B, C, H, W) latents of unit variance -> (B, 3, f*H, f*W), about [-1, 1], not clipped."""
-        return self.first_stage_model.decode(z.to(self.device) / self.latent_scaling_factor)
+        images: Tensor = self.first_stage_model.decode(z.to(self.device) / self.latent_scaling_factor)
+        return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
 
     def preview_decode(self, z: Tensor) -> Tensor:
         """As `autoencoder_decode`, by the linear map: a blur of it, in under a millisecond."""
@@ -156,7 +193,7 @@ class LatentDiffusion(nn.Module):
         )  # (B, 3 f f, H, W)
         return nn.functional.pixel_shuffle(patches, f)
 
-    def use_small_decoder(self, decoder: PreviewDecoder) -> None:
+    def use_small_decoder(self, decoder: nn.Module) -> None:
         """Draw quick pictures with `decoder` from now on; it stays on the CPU, where steps are kept."""
         self.small_decoder = traced(decoder, torch.zeros(1, self.latent_channels, 2, 2))
 
@@ -199,12 +236,19 @@ class LatentDiffusion(nn.Module):
         self.preview = layer  # on the CPU, where pages ask for it
 
     def predict(
-        self, x: Tensor, t: Tensor, context: Tensor, record: bool = False, heard: Tensor | None = None
+        self,
+        x: Tensor,
+        t: Tensor,
+        context: Tensor,
+        record: bool = False,
+        heard: Tensor | None = None,
+        y: Tensor | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """As `forward`, in float32 on either side, by a traced graph where that is faster.
 
         Args:
             heard: (B, T) bool, False where no layer listens to a position of the context.
+            y: as `Condition.vector`.
 
         Returns:
             (B, C, H, W) and, with `record`, the cross-attention as `UNetModel.forward` gives it.
@@ -212,21 +256,26 @@ class LatentDiffusion(nn.Module):
         dtype = self.dtype
         inputs = x.to(self.device, dtype).contiguous(memory_format=torch.channels_last)
         heard = None if heard is None else heard.to(inputs.device)
-        output, *maps = self.graphs(inputs, t.to(inputs.device), context.to(inputs), record, heard)
+        if y is not None:
+            y = y.to(inputs) if y.is_floating_point() else y.to(inputs.device)
+        output, *maps = self.graphs(inputs, t.to(inputs.device), context.to(inputs), record, heard, y)
         return output.to(x.dtype), tuple(maps)
 
-    def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, context: Tensor, y: Tensor | None = None) -> Tensor:
         """What the U-Net predicts.
 
         Args:
             x: (B, C, H, W) noisy latents of unit variance.
             t: (B,) timesteps.
             context: (B, T, D).
+            y: as `Condition.vector`.
 
         Returns:
             (B, C, H, W) in the type of x, whatever the network computes in.
         """
-        return self.model(x.to(self.dtype), t, context.to(self.dtype)).to(x.dtype)
+        vector = y.to(self.dtype) if y is not None and y.is_floating_point() else y
+        output: Tensor = self.model(x.to(self.dtype), t, context.to(self.dtype), vector)
+        return output.to(x.dtype)
 
 
 def _preview_layer(config: ModelConfig) -> nn.ConvTranspose2d:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .checkpoints.first_stage import load_first_stage
 from .errors import SettingsError, check_choice
-from .first_stage import FirstStage
+from .first_stage import FirstStage, codebook
 from .images import fit_multiple, to_images, to_rgb, to_tensor
 from .latent_diffusion import LatentDiffusion
 from .metrics import latent_statistics, mae, perplexity, psnr, ssim
@@ -61,9 +61,11 @@ class RoundTrip:
         reconstruction: what came back, of the same size, rounded to 8 bits.
         latents: (1, C, H, W) what was decoded, of unit variance; covers the padding too.
         mean, std: (1, C, H, W) what the encoder says about each latent value, on the same scale; std is how
-            unsure it is.  Of a VQ first stage the mean is what came before the nearest code, and std is None.
+            unsure it is, None where it gives no distribution.  With a codebook the mean is what came before
+            the nearest code.
         codes: which codes the latents are; None where there is no codebook.
-        note: what was done to fit the picture, in sentences; empty if nothing.
+        note: what was done to fit the picture, and what was assumed of the first stage because its file does
+            not say it, in sentences; empty if nothing.
         psnr, ssim: of the reconstruction against the original at 8 bits, padding cut off; psnr is infinite
             for equal pictures.
         mae: mean absolute difference, in levels of 0..255.
@@ -113,27 +115,25 @@ def roundtrip(
     Args:
         policy: what to do with sides that are no multiple of the downsampling factor: "pad" repeats the edge
             and cuts it off again afterwards, "crop" cuts the centre out.
-        sample: decode a sample of what the encoder says instead of its mean; a VQ first stage has none.
+        sample: decode a sample of what the encoder says instead of its mean, where it gives a distribution.
         seed: of that sample.
         max_side: pixels; a picture with a longer side is scaled down.
 
     Raises:
-        SettingsError: unknown policy, max_side out of range, or a sample of a VQ first stage.
+        SettingsError: unknown policy, max_side out of range, or a sample where there is no distribution.
     """
-    _check(model, policy, sample, seed, max_side)
+    _check(policy, seed, max_side)
     factor = model.downsampling_factor
     scaled, scale_note = _scaled_down(to_rgb(image), max_side)
     fitted = fit_multiple(scaled, factor, policy)
     images = to_tensor([fitted]).to(model.device)
 
     start = time.perf_counter()
-    if isinstance(model, FirstStage):
-        passage = _by_codes(model, images)
-    else:
-        passage = _by_distribution(model, images, seed if sample else None)
+    passage = _passage(model, images, seed if sample else None)
     decoded = passage.decoded.float().cpu()
     seconds = time.perf_counter() - start
 
+    assumed = model.config.note if isinstance(model, FirstStage) else ""
     original, reconstruction = _without_padding(scaled, fitted, to_images(decoded)[0])
     before, after = (to_tensor([picture]) for picture in (original, reconstruction))
     return RoundTrip(
@@ -145,7 +145,7 @@ def roundtrip(
         mean=passage.mean.cpu(),
         std=None if passage.std is None else passage.std.cpu(),
         codes=passage.codes,
-        note=" ".join(note for note in (scale_note, _fit_note(scaled, fitted, factor)) if note),
+        note=" ".join(note for note in (scale_note, _fit_note(scaled, fitted, factor), assumed) if note),
         psnr=psnr(before, after),
         ssim=ssim(before, after),
         mae=mae(before, after) * 127.5,
@@ -154,12 +154,8 @@ def roundtrip(
     )
 
 
-def _check(model: LatentDiffusion | FirstStage, policy: str, sample: bool, seed: int, max_side: int) -> None:
+def _check(policy: str, seed: int, max_side: int) -> None:
     check_choice("policy", policy, POLICIES)
-    if sample and isinstance(model, FirstStage):
-        raise SettingsError(
-            f"sample must be False for {model.name}: a VQ first stage names codes, it gives no distribution."
-        )
     if isinstance(seed, bool) or not 0 <= seed <= LIMITS["seed"][1]:
         raise SettingsError(f"seed must be between 0 and {LIMITS['seed'][1]:.0f}, got {seed}.")
     low, high = SIDE_LIMITS
@@ -186,24 +182,38 @@ def roundtrip_with(
     return roundtrip(by, image, policy=policy, sample=sample, seed=seed)
 
 
-def _by_distribution(model: LatentDiffusion, images: Tensor, seed: int | None) -> _Passage:
-    """By the mean of the posterior, or by the draw from it that `seed` makes."""
-    posterior, scale = model.first_stage_model.encode(images), model.latent_scaling_factor
+def _passage(model: LatentDiffusion | FirstStage, images: Tensor, seed: int | None) -> _Passage:
+    """By what the encoder says: its mean, the draw from it that `seed` makes, or the nearest codes."""
+    net, scale = model.first_stage_model, model.latent_scaling_factor
+    if codebook(net) is not None:
+        if seed is not None:
+            raise _no_sample(model, "a VQ first stage names codes, it gives no distribution")
+        return _by_codes(model, images)
+    posterior = net.posterior(images)
     z = posterior.mode()
     if seed is not None:
+        if posterior.std is None:
+            raise _no_sample(model, "its encoder gives latents, no distribution")
         noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(seed))
         z = posterior.sample(noise)
     latents = z * scale
-    return _Passage(model.autoencoder_decode(latents), latents, posterior.mean * scale, posterior.std * scale)
+    std = None if posterior.std is None else posterior.std * scale
+    return _Passage(model.autoencoder_decode(latents), latents, posterior.mean * scale, std)
 
 
-def _by_codes(stage: FirstStage, images: Tensor) -> _Passage:
+def _by_codes(model: LatentDiffusion | FirstStage, images: Tensor) -> _Passage:
     """By the nearest codes."""
-    z = stage.autoencoder_encode(images)
-    found = stage.quantise(z)
-    indices = found.indices[0].cpu()  # (H, W)
-    codes = Codes(indices, stage.n_embed, len(indices.unique()), perplexity(indices))
-    return _Passage(stage.autoencoder_decode(found.latents), found.latents, z, codes=codes)
+    net, scale = model.first_stage_model, model.latent_scaling_factor
+    z = net.prequantised(images)
+    found = net.quantize(z)
+    latents, indices = found.latents * scale, found.indices[0].cpu()  # (H, W)
+    total = len(net.quantize.embedding.weight)
+    codes = Codes(indices, total, len(indices.unique()), perplexity(indices))
+    return _Passage(model.autoencoder_decode(latents), latents, z * scale, codes=codes)
+
+
+def _no_sample(model: LatentDiffusion | FirstStage, why: str) -> SettingsError:
+    return SettingsError(f"sample must be False for {model.name}: {why}.")
 
 
 def save_latents(latents: Tensor, path: str | Path, model_name: str, factor: float) -> None:

@@ -40,6 +40,13 @@ LIMITS: dict[str, tuple[float, float]] = {
     "batch_size": (1, 16),
     "width": (16, 2048),
     "height": (16, 2048),
+    "original_width": (0, 8192),
+    "original_height": (0, 8192),
+    "crop_left": (0, 8192),
+    "crop_top": (0, 8192),
+    "aesthetic_score": (0.0, 10.0),
+    "noise_level": (0, 999),
+    "distilled_scale": (1.0, 30.0),
 }
 WHOLE = (
     "steps",
@@ -51,8 +58,22 @@ WHOLE = (
     "width",
     "height",
     "muted_tokens",
+    "original_width",
+    "original_height",
+    "crop_left",
+    "crop_top",
+    "noise_level",
 )
-OPTIONAL = ("rho", "eta", "s_tmax", "order", "step_lr", "variation_seed")  # None leaves it to the sampler
+OPTIONAL = (
+    "rho",
+    "eta",
+    "s_tmax",
+    "order",
+    "step_lr",
+    "variation_seed",
+    "original_width",
+    "original_height",
+)  # None leaves it to the sampler
 TEXTS = (
     "prompt",
     "negative_prompt",
@@ -72,6 +93,8 @@ LISTS: dict[str, tuple[float, float, int]] = {  # least, most, how many at most
 FULL_STRENGTHS = ("picture", "noise")
 BATCH_NOISE = ("diffusers", "comfyui")  # draw one stream of numbers for a whole batch
 MAX_PROMPT = 2000  # characters
+MOST_LORAS, MAX_WEIGHT = 8, 4.0
+MAX_FILE = 200  # characters of a file's name
 MAX_NAME = 64  # of a sampler, a spacing ...
 
 
@@ -117,6 +140,13 @@ class Settings:
         muted_tokens: positions in the prompt, as the text encoder reads it, that the network does not listen
             to; None is none.
         mute_start, mute_stop: the part of the way where it does not, as cfg_start and cfg_stop.
+        original_width, original_height: size of the picture that Stable Diffusion XL is told this one was cut
+            from; None is its own.
+        crop_left, crop_top: where it is told the cut begins, in pixels.
+        aesthetic_score: what its refiner is told of how beautiful it is.
+        noise_level: how much noise an upscaler puts on the small picture it reads, a timestep.
+        loras: names of LoRAs that act, each with its weight, -4 to 4; at most MOST_LORAS.
+        distilled_scale: the guidance that a model is told which was distilled to need none (LCM).
 
     Raises:
         SettingsError: a value is of the wrong kind or out of its range.
@@ -161,6 +191,14 @@ class Settings:
     muted_tokens: tuple[int, ...] | None = None
     mute_start: float = 0.0
     mute_stop: float = 1.0
+    original_width: int | None = None
+    original_height: int | None = None
+    crop_left: int = 0
+    crop_top: int = 0
+    aesthetic_score: float = 6.0
+    noise_level: int = 20
+    distilled_scale: float = 8.5
+    loras: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         self._check_texts()
@@ -172,6 +210,7 @@ class Settings:
         for name in LISTS:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _numbers(name, getattr(self, name)))
+        object.__setattr__(self, "loras", _loras(self.loras))
         self._check_seeds()
         if self.cfg_scales is not None and len(self.cfg_scales) != self.batch_size:
             raise SettingsError(
@@ -235,7 +274,8 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, in field order."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return {**values, "loras": [list(pair) for pair in self.loras]}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -264,6 +304,29 @@ def _numbers(name: str, values: object) -> tuple[float, ...]:
         raise SettingsError(f"{name} must be a list of 1 to {most} numbers, got {reprlib.repr(values)}.")
     whole = name in WHOLE
     return tuple(_number(f"{name}[{i}]", value, low, high, whole=whole) for i, value in enumerate(values))
+
+
+def _loras(given: object) -> tuple[tuple[str, float], ...]:
+    """Pairs of a name and a weight, each name once."""
+    if isinstance(given, str) or not isinstance(given, Sequence) or len(given) > MOST_LORAS:
+        raise SettingsError(
+            f"loras must be a list of at most {MOST_LORAS} pairs of a name and a weight, "
+            f"got {reprlib.repr(given)}."
+        )
+    made: list[tuple[str, float]] = []
+    for i, pair in enumerate(given):
+        if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+            raise SettingsError(f"loras[{i}] must be a name and a weight, got {reprlib.repr(pair)}.")
+        name, weight = pair
+        _check_text(f"loras[{i}]", name)
+        if not 1 <= len(name) <= MAX_FILE:
+            raise SettingsError(
+                f"loras[{i}] must have a name of 1 to {MAX_FILE} characters, got {len(name)}."
+            )
+        if name in dict(made):
+            raise SettingsError(f"loras[{i}] names {name!r} again; give each LoRA one weight.")
+        made.append((name, float(_number(f"loras[{i}]", weight, -MAX_WEIGHT, MAX_WEIGHT, whole=False))))
+    return tuple(made)
 
 
 def _number(name: str, value: object, low: float, high: float, *, whole: bool) -> int | float:

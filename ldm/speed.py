@@ -92,17 +92,24 @@ class Graphs:
         self._lock = threading.Lock()
 
     def __call__(
-        self, x: Tensor, t: Tensor, context: Tensor, record: bool, heard: Tensor | None = None
+        self,
+        x: Tensor,
+        t: Tensor,
+        context: Tensor,
+        record: bool,
+        heard: Tensor | None = None,
+        y: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        """The output and, with `record`, the attention maps after it; `heard` as `UNetModel.forward`."""
+        """The output and, with `record`, the attention maps after it; `heard`, `y` as `UNetModel.forward`."""
         if not self.enabled or not _may_trace(x):
-            return _flat(self.unet(x, t, context, record=record, heard=heard))
-        inputs = (x, t, context) if heard is None else (x, t, context, heard)
-        key = (*(tuple(i.shape) for i in inputs), x.dtype, x.device, record)
+            return _flat(self.unet(x, t, context, y, record=record, heard=heard))
+        more = {name: tensor for name, tensor in (("heard", heard), ("y", y)) if tensor is not None}
+        inputs = (x, t, context, *more.values())
+        key = (*(tuple(i.shape) for i in inputs), *more, x.dtype, x.device, record)
         with self._lock:
             graph = self._graphs.get(key)
             if graph is None:
-                graph = self._trace(inputs, record)
+                graph = self._trace(inputs, record, tuple(more))
                 self._graphs[key] = graph
                 while len(self._graphs) > MAX_GRAPHS:
                     self._graphs.popitem(last=False)
@@ -114,8 +121,8 @@ class Graphs:
         """Forget every graph; call it after the weights have changed."""
         self._graphs.clear()
 
-    def _trace(self, inputs: tuple[Tensor, ...], record: bool) -> Graph:
-        recording = _Recording(self.unet, record).eval()
+    def _trace(self, inputs: tuple[Tensor, ...], record: bool, more: tuple[str, ...]) -> Graph:
+        recording = _Recording(self.unet, record, more).eval()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch.jit's own deprecation, and shapes taken as constants
@@ -155,14 +162,18 @@ def _flat(result: Tensor | tuple[Tensor, tuple[Tensor, ...]]) -> tuple[Tensor, .
 
 
 class _Recording(nn.Module):
-    """The U-Net with `record` fixed and a flat result, for the tracer."""
+    """The U-Net with `record` fixed and a flat result, for the tracer.
 
-    def __init__(self, unet: nn.Module, record: bool) -> None:
+    Args:
+        more: names of the arguments that come after the context.
+    """
+
+    def __init__(self, unet: nn.Module, record: bool, more: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.unet = unet
         self.record = record
+        self.more = more
 
-    def forward(
-        self, x: Tensor, t: Tensor, context: Tensor, heard: Tensor | None = None
-    ) -> tuple[Tensor, ...]:
-        return _flat(self.unet(x, t, context, record=self.record, heard=heard))
+    def forward(self, x: Tensor, t: Tensor, context: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+        more = dict(zip(self.more, given, strict=True))
+        return _flat(self.unet(x, t, context, record=self.record, **more))

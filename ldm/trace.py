@@ -56,6 +56,8 @@ class Prediction:
         x0_uncond: (B, C, H, W) predicted with the negative prompt; None when guidance is off.
         x0_third: (B, C, H, W) predicted with what else the guidance asks about: the negative prompt where
             x0_uncond is of the empty one (perpendicular), the picture alone (two-scale); None otherwise.
+        x0_free: (B, C, H, W) what x0 was before it was moved to the nearest codes of a codebook; None where
+            it was not.
         keeps_uncond: whether a sampler keeps the noise that x0_uncond leaves instead of x0's (CFG++).
         attention: cross-attention of the half with the prompt; None when not recorded.
         attention_uncond: the same of the half with the negative prompt.
@@ -68,6 +70,7 @@ class Prediction:
     attention_uncond: AttentionMaps | None = None
     x0_third: Tensor | None = None
     keeps_uncond: bool = False
+    x0_free: Tensor | None = None
 
     @property
     def anchor(self) -> Tensor:
@@ -75,7 +78,9 @@ class Prediction:
 
         Source: CFG++, Chung et al. 2024 (arXiv:2406.08070): x0 is guided, the noise is not.
         """
-        return self.x0_uncond if self.keeps_uncond and self.x0_uncond is not None else self.x0
+        if self.keeps_uncond and self.x0_uncond is not None:
+            return self.x0_uncond
+        return self.x0 if self.x0_free is None else self.x0_free
 
     def of_picture(self, index: int) -> Self:
         """What it says about one picture of the batch."""
@@ -87,6 +92,7 @@ class Prediction:
             x0_cond=x0 if self.x0_cond is self.x0 else self.x0_cond[one],
             x0_uncond=None if self.x0_uncond is None else self.x0_uncond[one],
             x0_third=None if self.x0_third is None else self.x0_third[one],
+            x0_free=None if self.x0_free is None else self.x0_free[one],
             attention=None if self.attention is None else self.attention.of_picture(index),
             attention_uncond=None
             if self.attention_uncond is None
@@ -154,7 +160,8 @@ class Trace:
         seconds: wall-clock time of the steps and the decode.
         finished: False if the run was stopped before its last step.
         parent: (run id, step) that it was taken up from.
-        init_image: the picture it started from, at the size of the run; None if from noise.
+        init_image: the picture it started from, at the size of the run; None if from noise.  Or one that its
+            network looks at (`only_shown`), as that reads it.
         mask: which part of it was painted anew, white; None if all.
         sigmas: the noise levels it was to walk down, where the settings alone do not tell them: it was taken
             up from another run with other settings; None if they do.
@@ -173,6 +180,12 @@ class Trace:
     init_image: Image.Image | None = None
     mask: Image.Image | None = None
     sigmas: tuple[float, ...] | None = None
+
+    @property
+    def only_shown(self) -> bool:
+        """Whether `init_image` is no start: smaller than the pictures, or one of class numbers ("L")."""
+        given, size = self.init_image, (self.settings.width, self.settings.height)
+        return given is not None and (given.mode == "L" or given.size != size)
 
     @property
     def recorded_tokens(self) -> tuple[str, ...]:

@@ -13,8 +13,9 @@ from ldm.models.config import (
     TextConfig,
     UNetConfig,
 )
+from ldm.models.first_stage_config import FirstStageConfig
 from ldm.models.tokenizer import Tokenizer, train_bpe
-from ldm.models.vq import FirstStageConfig, VQConfig, VQModel
+from ldm.models.vq import VQConfig, VQModel
 
 from .fakes import make_engine
 

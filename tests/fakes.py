@@ -15,12 +15,26 @@ from ldm.trace import Trace
 from .traces import TOKENS, decode, make_trace
 
 
+class FakeConditioner:
+    """Reads any text, all of it."""
+
+    length = 77
+    guides = True
+
+    def check(self, prompt):
+        pass
+
+    def unread(self, prompt):
+        return ""
+
+
 class FakeModel:
     """Four latent channels, eight pixels a latent."""
 
     device = torch.device("cpu")
     dtype = torch.float32
     latent_channels = 4
+    downsampling_factor = 8
     latent_scaling_factor = 1.0
     quick_decoder = "the linear map"
     n_steps = 1000
@@ -29,6 +43,7 @@ class FakeModel:
     def __init__(self, name="tiny"):
         self.name = name
         self.config = ModelConfig(name=name)
+        self.conditioner = FakeConditioner()
         self.quick_decode = self.autoencoder_decode = decode
 
 

@@ -43,8 +43,8 @@ def editing_model():
 
 def called(model, settings, step, scale, rescale, picture=None):
     """What a call of the network says about a step at another guidance."""
-    concat, keep = conditions(model, settings, picture)
-    denoise = denoiser_of(model, settings, [settings.prompt] * settings.batch_size, concat=concat, keep=keep)
+    reads = conditions(model, settings, picture)
+    denoise = denoiser_of(model, settings, [settings.prompt] * settings.batch_size, reads=reads)
     guidance = dataclasses.replace(guidance_of(settings), scale=scale, rescale=rescale)
     x, sigma = (step.x, step.sigma) if step.x_asked is None else (step.x_asked, step.sigma_asked)
     with torch.no_grad():

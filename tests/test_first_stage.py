@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from ldm.first_stage import FirstStage
-from ldm.models.vq import FirstStageConfig, VQModel
+from ldm.models.first_stage_config import FirstStageConfig
+from ldm.models.vq import VQModel
 
 from .conftest import tiny_first_stage
 

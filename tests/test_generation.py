@@ -129,9 +129,9 @@ def test_guidance_of_one_costs_one_call_and_needs_no_negative_prompt(model, monk
     sizes = []
     predict = model.predict
 
-    def counted(x, t, context, record=False):
+    def counted(x, t, context, record=False, *more):
         sizes.append(len(x))
-        return predict(x, t, context, record)
+        return predict(x, t, context, record, *more)
 
     monkeypatch.setattr(model, "predict", counted)
     step = next(generate(model, dataclasses.replace(S, cfg_scale=1.0)))

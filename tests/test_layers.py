@@ -33,23 +33,33 @@ MAY_IMPORT = {
     "models": {"errors", "trace"},
     "words": {"models"},
     "diffusion": {"errors", "settings", "trace"},
-    "latent_diffusion": {"models", "diffusion", "speed"},
+    "latent_diffusion": {"models", "diffusion", "speed", "errors"},
     "first_stage": {"models"},
     "generation": CORE,
-    "checkpoints": CORE | {"speed"},
+    "checkpoints": CORE | {"speed", "behaviour"},
+    "lora": CORE | {"checkpoints"},
+    "textual_inversion": CORE | {"checkpoints", "lora"},
     "data": {"images", "errors"},
     "automatic1111": {"errors", "settings"},
     "png": {"errors", "settings", "writing", "images", "automatic1111"},
     "run_file": {"errors", "settings", "trace", "writing", "images"},
     "views": {"trace", "images", "errors", "settings", "diffusion", "metrics"},
     "roundtrip": MODEL,
+    "behaviour": CORE | {"generation"},
+    "doctor": MODEL | {"behaviour", "lora"},
     "training": MODEL | DRAWING | {"words"},
     "evaluation": MODEL | DRAWING | {"training"},
-    "engine": MODEL | DRAWING | {"roundtrip"},
+    "engine": MODEL | DRAWING | {"roundtrip", "lora", "textual_inversion"},
     "player": CORE | DRAWING,
     "export": {"player", "errors", "trace", "run_file", "views"},
 }
-ONLY_IN = {"gradio": ("ui/",), "pandas": ("ui/",), "transformers": ("models/text.py",), "spaces": ("ui/",)}
+ONLY_IN = {
+    "gradio": ("ui/",),
+    "pandas": ("ui/",),
+    "transformers": ("models/text.py",),
+    "tokenizers": ("models/wordpiece.py",),
+    "spaces": ("ui/",),
+}
 
 
 def imports(path):

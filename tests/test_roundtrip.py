@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,10 +15,11 @@ from ldm.errors import CheckpointError, LdmError, SettingsError
 from ldm.images import to_images, to_tensor
 from ldm.metrics import perplexity, psnr, ssim
 from ldm.models.autoencoder import DiagonalGaussian
+from ldm.models.pixel_config import IdentityConfig
 from ldm.roundtrip import Codes, roundtrip, roundtrip_with, save_latents
 
 from .checkpoints.models import default_config, random_model
-from .conftest import tiny_first_stage
+from .conftest import tiny_config, tiny_first_stage, tiny_model
 from .traces import grey_ramp, with_a_small_disk
 
 FACTOR, SCALE = 4, 0.5
@@ -33,6 +35,9 @@ class Exact(nn.Module):
     def encode(self, images):
         mean = nn.functional.pixel_unshuffle(images, FACTOR)
         return DiagonalGaussian(torch.cat([mean, torch.full_like(mean, self.logvar)], dim=1))
+
+    def posterior(self, images):
+        return self.encode(images)
 
     def decode(self, z):
         return nn.functional.pixel_shuffle(z, FACTOR)
@@ -211,6 +216,29 @@ def test_a_vq_first_stage_makes_the_trip_by_codes(photo):
     pixels = to_images(stage.autoencoder_decode(trip.latents))[0].crop((0, 0, 37, 22))
     assert trip.reconstruction.tobytes() == pixels.tobytes()
     assert trip.psnr == psnr(to_tensor([photo]), to_tensor([pixels]))
+
+
+def test_a_model_with_a_codebook_makes_the_trip_by_codes_too(photo):
+    stage = tiny_first_stage()
+    unet = replace(tiny_config().unet, in_channels=3, out_channels=3)
+    real = tiny_model(unet=unet, autoencoder=stage.config.autoencoder, latent_scaling_factor=2.5)
+    real.first_stage_model.load_state_dict(stage.first_stage_model.state_dict())
+    trip, alone = roundtrip(real, photo), roundtrip(stage, photo)
+    assert torch.equal(trip.codes.indices, alone.codes.indices)
+    assert torch.equal(trip.latents, alone.latents)
+    assert trip.reconstruction.tobytes() == alone.reconstruction.tobytes()
+
+
+def test_a_model_of_pixels_loses_nothing(photo):
+    unet = replace(tiny_config().unet, in_channels=3, out_channels=3)
+    real = tiny_model(unet=unet, autoencoder=IdentityConfig(low=0.0), latent_scaling_factor=1.0)
+    trip = roundtrip(real, photo)
+    assert trip.reconstruction.tobytes() == photo.tobytes()
+    assert (trip.std, trip.codes, trip.latents.shape) == (None, None, (1, 3, 22, 37))
+    assert trip.latents.min() >= 0
+    with pytest.raises(SettingsError) as error:
+        roundtrip(real, photo, sample=True)
+    assert str(error.value) == ("sample must be False for tiny: its encoder gives latents, no distribution.")
 
 
 @pytest.mark.parametrize(("total", "bits"), [(1, 0), (2, 1), (3, 2), (1000, 10), (1024, 10), (1025, 11)])

@@ -6,6 +6,7 @@ import struct
 
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -171,6 +172,16 @@ def test_a_run_that_did_not_hear_a_word_says_so_to_older_readers(path):
 def test_heads_that_cannot_be_are_refused(path, heads):
     reason = f"its attention_heads is {heads}"
     assert refused(rewritten(path, first(attention_heads=heads))) == f"{CANNOT}{reason}."
+
+
+@pytest.mark.parametrize("given", [Image.new("L", (64, 64), 3), Image.new("RGB", (8, 8), "red")])
+def test_a_picture_that_was_only_shown_comes_back_as_it_was(tmp_path, given):
+    shown = dataclasses.replace(make_trace(), init_image=given)
+    assert shown.only_shown
+    run_file.save(shown, tmp_path / "x.safetensors")
+    assert version(tmp_path / "x.safetensors") == 4
+    again = run_file.load(tmp_path / "x.safetensors").init_image
+    assert (again.mode, again.size, again.tobytes()) == (given.mode, given.size, given.tobytes())
 
 
 def test_a_file_of_version_1_still_loads(path):
@@ -370,7 +381,7 @@ def first(**change):
         (lambda record, tensors: "[" * 50_000, "its record is not valid JSON"),
         (lambda record, tensors: "[]", "its version is None"),
         (said(version=True), "its version is True"),
-        (said(version=4), "it was written by a newer version of this app"),
+        (said(version=5), "it was written by a newer version of this app"),
         (said(settings=None), "its settings is None"),
         (said(settings={}), "its settings are refused (The settings name no prompt)"),
         (said(steps="x" * 1000), "its steps is 'xxxxxxxxxxxx...xxxxxxxxxxxxx'"),

@@ -176,9 +176,9 @@ class Seen:
         self.inputs = []
         predict = model.predict
 
-        def noted(x, t, context, record=False):
+        def noted(x, t, context, record=False, *more):
             self.inputs.append(x)
-            return predict(x, t, context, record)
+            return predict(x, t, context, record, *more)
 
         monkeypatch.setattr(model, "predict", noted)
 
@@ -249,7 +249,7 @@ def test_what_cannot_be_started_is_said_at_the_call(model):
     )
     assert refused(model=wide_model(8)) == "tiny edits a picture and needs one to start from; there is none."
     assert refused(model=wide_model(6), init_image=picture()) == (
-        "tiny reads 2 channels besides its 4 latents; 4 (editing) and 5 (inpainting) can be filled."
+        "tiny reads 2 channels besides its 4 latents, and nothing says what they are."
     )
     with pytest.raises(SettingsError, match=r"^refinements must be between 0 and 50, got 51\.$"):
         invert(model, S, picture(), refinements=51)

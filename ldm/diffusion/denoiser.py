@@ -26,6 +26,8 @@ PREDICTION_TYPES: tuple[PredictionType, ...] = get_args(PredictionType)
 Branch = Literal["uncond", "third", "cond"]
 Branches = tuple[Branch, ...]
 
+Given = tuple[Tensor, Tensor | None, Tensor | None]  # context, channels, vector
+
 Network = Callable[..., tuple[Tensor, tuple[Tensor, ...]]]
 
 
@@ -179,10 +181,10 @@ class Denoiser:
             may be fractions, and context (N, T, D); returns its output (N, C, H, W) in the type of x, and one
             (N, T, h, w) tensor of attention per feature-map size, none when not recorded.  N is B for each
             prediction that guidance needs at this noise level: one, two or three of them.  Where words are
-            muted it is given `Mute.heard` as a fourth argument.
+            muted it is given `Mute.heard` as a fourth argument, and where there are vectors y=(N, V).
         schedule: what the network was trained on.
         prediction_type: what the network returns.
-        context: (B, T, D) embedding of the prompts.
+        context: (B, T, D) embedding of the prompts; (B, 0, 0) of a network without cross-attention.
         uncond: (B, T, D) embedding of the negative prompts, of the empty one with perpendicular guidance;
             None turns guidance off.
         guidance: where it is off the negative prompts cost nothing.
@@ -191,8 +193,12 @@ class Denoiser:
         concat: (B, c, H, W) channels that the network sees after those of x, as they are: the mask and the
             masked picture for inpainting, the picture for editing.
         concat_uncond: (B, c, H, W) the same beside `uncond`; None is zeros with "two_scale", else `concat`.
+        vector, vector_uncond, vector_third: (B, V) numbers or (B,) class numbers beside `context`, `uncond`
+            and `third`; None where the network reads none.
         keep: what every prediction is held to.
         mute: what of the prompts is not listened to.
+        quantise: moves (B, C, H, W) clean latents to the nearest codes of the first stage's codebook; None
+            leaves them.  Source: CompVis's DDIM sampler, `quantize_denoised`.
 
     Raises:
         SettingsError: guidance has scales for another number of pictures, or misses the picture it needs.
@@ -208,8 +214,12 @@ class Denoiser:
     third: Tensor | None = None
     concat: Tensor | None = None
     concat_uncond: Tensor | None = None
+    vector: Tensor | None = None
+    vector_uncond: Tensor | None = None
+    vector_third: Tensor | None = None
     keep: Keep | None = None
     mute: Mute | None = None
+    quantise: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
         check_choice("prediction_type", self.prediction_type, PREDICTION_TYPES)
@@ -239,6 +249,8 @@ class Denoiser:
             x0_third=third,
             keeps_uncond=guidance.method == "cfg_pp" and uncond is not None,
         )
+        if self.quantise is not None:
+            prediction = replace(prediction, x0=self.quantise(prediction.x0), x0_free=prediction.x0)
         return prediction if self.keep is None else self.keep.hold(prediction)
 
     def timestep(self, sigma: float) -> float:
@@ -254,14 +266,15 @@ class Denoiser:
     ) -> tuple[tuple[Tensor, ...], list[tuple[Tensor, ...]]]:
         """The network's output and its maps for each branch, from one call."""
         count = len(branches)
-        context, concat = self._conditions(branches)
+        context, concat, vector = self._conditions(branches)
         inputs = torch.cat([inputs] * count)  # (N, C, H, W)
         t = inputs.new_full((len(inputs),), timestep)
         if concat is not None:
             inputs = torch.cat([inputs, concat.to(inputs)], dim=1)  # (N, C + c, H, W)
         done = progress(timestep, len(self.schedule))
         heard = None if self.mute is None else self.mute.heard(context, count, done)
-        output, maps = self.network(inputs, t, context, *(() if heard is None else (heard,)))
+        more = {} if vector is None else {"y": vector}
+        output, maps = self.network(inputs, t, context, *(() if heard is None else (heard,)), **more)
         return output.chunk(count), [m.chunk(count) for m in maps]
 
     def _branches(self, guidance: Guidance) -> Branches:
@@ -273,26 +286,32 @@ class Denoiser:
             return ("uncond", "third", "cond")
         return ("uncond", "cond")
 
-    def _conditions(self, branches: Branches) -> tuple[Tensor, Tensor | None]:
-        """(N, T, D) contexts and (N, c, H, W) channels of these branches; made once."""
+    def _conditions(self, branches: Branches) -> Given:
+        """(N, T, D) contexts, (N, c, H, W) channels and (N, V) vectors of these branches; made once."""
         if branches not in self._made:
-            contexts, concats = zip(*(self._condition(branch) for branch in branches), strict=True)
-            self._made[branches] = torch.cat(contexts), None if self.concat is None else torch.cat(concats)
+            contexts, concats, vectors = zip(*(self._condition(branch) for branch in branches), strict=True)
+            self._made[branches] = (
+                torch.cat(contexts),
+                None if self.concat is None else torch.cat(concats),
+                None if self.vector is None else torch.cat(vectors),
+            )
         return self._made[branches]
 
-    def _condition(self, branch: Branch) -> tuple[Tensor, Tensor | None]:
-        """(B, T, D) context and (B, c, H, W) channels of one branch."""
+    def _condition(self, branch: Branch) -> Given:
+        """(B, T, D) context, (B, c, H, W) channels and (B, V) vector of one branch."""
         if branch == "cond" or self.uncond is None:
-            return self.context, self.concat
+            return self.context, self.concat, self.vector
+        if branch == "third" and self.third is not None:
+            return self.third, self.concat, self.vector_third
         if branch == "third":
-            return self.uncond if self.third is None else self.third, self.concat
+            return self.uncond, self.concat, self.vector_uncond
         concat = self.concat_uncond
         if concat is None and self.concat is not None:
             concat = torch.zeros_like(self.concat) if self.guidance.method == "two_scale" else self.concat
-        return self.uncond, concat
+        return self.uncond, concat, self.vector_uncond
 
     @cached_property
-    def _made(self) -> dict[Branches, tuple[Tensor, Tensor | None]]:
+    def _made(self) -> dict[Branches, Given]:
         return {}
 
 

@@ -141,12 +141,25 @@ def offset_cosine_betas(steps: int = 1000, start: float = 0.0, end: float = 0.99
     return NoiseSchedule(angles.cos() ** 2).betas
 
 
+def geometric_betas(steps: int = 10, start: float = 0.02, end: float = 2.0) -> Tensor:
+    """(steps,) so that sigmas rise geometrically from `start` to `end`: the noise levels of a score network.
+
+    NCSN's are 0.01 to 1 for pictures in [0, 1], which is twice as much for pictures in [-1, 1].
+
+    Source: Song & Ermon 2019 (arXiv:1907.05600), section 4.
+    """
+    low, high = torch.tensor([start, end], dtype=torch.float64).log().tolist()
+    sigmas = torch.linspace(low, high, steps, dtype=torch.float64).exp()
+    return NoiseSchedule(1 / (1 + sigmas**2)).betas
+
+
 BETAS: dict[str, Callable[[int, float, float], Tensor]] = {
     "scaled_linear": scaled_linear_betas,
     "linear": linear_betas,
     "cosine": cosine_betas,
     "sqrt": sqrt_betas,
     "offset_cosine": offset_cosine_betas,
+    "geometric": geometric_betas,
 }
 
 

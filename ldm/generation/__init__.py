@@ -72,7 +72,7 @@ def generate(
     check(model, settings)
     if latents is not None and init_image is not None:
         raise SettingsError("A run starts from a picture or from latents, and both were given.")
-    start = start_of(model, settings, fitted(settings, init_image, mask), latents)
+    start = start_of(model, settings, fitted(settings, init_image, mask, model), latents)
     return _denoise(model, settings, start, (), record_attention)
 
 
@@ -106,8 +106,7 @@ def resume(
     check_fork(model, trace, at, settings)
     x = trace.steps[at].x if at < len(trace.steps) else trace.steps[-1].x_next
     picture = kept_picture(trace, settings, init_image, mask)
-    concat, keep = conditions(model, settings, picture)
-    start = Start(way_on(model, trace, at, settings), x, concat, keep)
+    start = Start(way_on(model, trace, at, settings), x, conditions(model, settings, picture))
     return _denoise(model, settings, start, trace.steps[:at], record_attention)
 
 
@@ -150,12 +149,12 @@ def finish(  # noqa: PLR0913 - the steps, and how they came about
     Raises:
         SettingsError: no step was made, of a run that was to make some.
     """
-    picture = fitted(settings, init_image, mask)
+    picture = fitted(settings, init_image, mask, model)
     start = time.perf_counter()
     images = _decoded(model, settings, steps, finished, picture) if decode else ()
     if sigmas is None:
         sigmas = own_levels(model, settings, steps, picture is not None)
-    text = model.cond_stage_model
+    text = model.conditioner
     return Trace(
         settings=settings,
         model_name=model.name,
@@ -207,8 +206,7 @@ def _denoise(
         settings,
         [settings.prompt] * settings.batch_size,
         record_attention=record_attention,
-        concat=start.concat,
-        keep=start.keep,
+        reads=start.reads,
     )
     if len(start.sigmas) < 2:  # strength 0: not even options that want a step's length are looked at
         return

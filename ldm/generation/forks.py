@@ -17,7 +17,8 @@ from ..latent_diffusion import LatentDiffusion
 from ..settings import Settings
 from ..trace import Step, Trace
 from .asked import levels_of
-from .start import Picture, first_step, fitted, position, steps_of
+from .shown import Picture
+from .start import first_step, fitted, position, steps_of
 
 # what the noise levels follow from
 PLAN = ("steps", "sampler", "spacing", "final_sigma", "rho", "sigmas", "steps_per_level")
@@ -58,8 +59,10 @@ def _latents(trace: Trace, at: int) -> Tensor:
 
 def started_from_picture(trace: Trace) -> bool:
     """Whether the strength of the settings left out steps: not where a picture was given later, to keep."""
-    if trace.init_image is None or trace.sigmas is None:
-        return trace.init_image is not None
+    if trace.init_image is None or trace.only_shown:
+        return False
+    if trace.sigmas is None:
+        return True
     planned = sum(low <= high for high, low in pairwise(trace.sigmas))
     return planned < trace.settings.steps
 

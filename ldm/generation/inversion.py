@@ -14,8 +14,10 @@ from ..latent_diffusion import LatentDiffusion
 from ..settings import Settings
 from ..trace import Step
 from .asked import check, denoiser_of, levels_of
+from .reads import Reads
 from .record import Recorded, on_cpu, recorded_of
-from .start import Picture, conditions, encoded, resized
+from .shown import Picture, is_start
+from .start import conditions, encoded, resized
 
 MAX_REFINEMENTS = 50
 
@@ -49,6 +51,10 @@ def invert(
         raise SettingsError(
             "cfg_method 'cfg_pp' has no inversion: its steps keep other noise than they find."
         )
+    if not is_start(model):
+        raise SettingsError(
+            f"{model.name} draws after a picture that is no start, so there is nothing to invert."
+        )
     picture = Picture(resized(settings, image))
     count = settings.batch_size
     denoise = denoiser_of(
@@ -56,7 +62,7 @@ def invert(
         settings,
         [settings.prompt] * count,
         record_attention=record_attention,
-        concat=conditions(model, settings, picture)[0],
+        reads=Reads(concat=conditions(model, settings, picture).concat),
     )
     x = encoded(model, picture.image).expand(count, -1, -1, -1).contiguous().to(model.device)
     sigmas = levels_of(model, settings).flip(0)

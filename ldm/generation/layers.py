@@ -9,8 +9,9 @@ from ..diffusion.guidance import progress
 from ..errors import SettingsError, check_index
 from ..latent_diffusion import LatentDiffusion
 from ..trace import Trace
-from .asked import mute_of
-from .start import Picture, conditions
+from .asked import condition_of, mute_of
+from .shown import Picture
+from .start import conditions
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,22 +53,28 @@ def heads(
     x = x / (1 + sigma**2) ** 0.5
     alone = replace(settings, batch_size=1, cfg_scales=None)
     start = None if trace.init_image is None else Picture(trace.init_image, trace.mask)
-    concat = conditions(model, alone, start)[0]
+    concat = conditions(model, alone, start).concat
     if concat is not None:
-        blind = negative and settings.cfg_method == "two_scale"  # of neither the words nor the picture
+        # of neither the words nor the picture
+        blind = negative and (settings.cfg_method == "two_scale" or model.config.picture == "study_mask")
         x = torch.cat([x, torch.zeros_like(concat) if blind else concat], dim=1)
-    context = model.get_text_conditioning([settings.negative_prompt if negative else settings.prompt])
+    prompt = settings.negative_prompt if negative else settings.prompt
+    condition = condition_of(model, settings, [prompt], negative=negative)
+    context, y = condition.context, condition.vector
+    model.adapt(settings.loras)
     mute = None if negative else mute_of(settings)
     heard = None if mute is None else mute.heard(context, 1, progress(made.timestep, model.n_steps))
     like = torch.empty(0, device=model.device, dtype=model.dtype)
     t = torch.full((1,), made.timestep, device=model.device)
-    found = model.model.diffusion_model.heads(x.to(like), t, context.to(like), heard)
+    if y is not None and y.is_floating_point():
+        y = y.to(like)
+    found = model.model.diffusion_model.heads(x.to(like), t, context.to(like), heard, y)
     return [HeadMaps(name, attention[0].cpu()) for name, attention in found]
 
 
 def heads_bytes(model: LatentDiffusion, trace: Trace) -> int:
     """The memory that `heads` takes for this run."""
     settings, f = trace.settings, model.downsampling_factor
-    tokens, rows, columns = model.cond_stage_model.tokenizer.length, settings.height // f, settings.width // f
+    tokens, rows, columns = model.conditioner.length, settings.height // f, settings.width // f
     layers = model.model.diffusion_model.cross_attentions().values()
     return sum(4 * count * tokens * (rows >> level) * (columns >> level) for level, count in layers)

@@ -27,7 +27,11 @@ def forward(model: LatentDiffusion, trace: Trace) -> Trace:
     Source: Ho et al. 2020 (arXiv:2006.11239) eq. 4, in terms of sigma.
     """
     settings = trace.settings
-    if trace.init_image is None or (first_step(settings) > 0 and not started_from_picture(trace)):
+    if (
+        trace.init_image is None
+        or trace.only_shown
+        or (first_step(settings) > 0 and not started_from_picture(trace))
+    ):
         raise SettingsError("The run started from noise, so there is no picture that was noised before it.")
     if not trace.steps:
         raise SettingsError("The run made no step, so nothing was noised before it.")

@@ -34,9 +34,8 @@ def recorded_of(model: LatentDiffusion, settings: Settings) -> Recorded:
     heads: Counter[int] = Counter()
     for level, count in model.model.diffusion_model.cross_attentions().values():
         heads[level] += count
-    tokenizer = model.cond_stage_model.tokenizer
-    prompts = (settings.prompt, settings.negative_prompt)
-    lengths = [min(len(tokenizer.unpadded(prompt)), tokenizer.length) for prompt in prompts]
+    text = model.conditioner
+    lengths = [text.used(prompt) for prompt in (settings.prompt, settings.negative_prompt)]
     return Recorded(tuple(heads[level] for level in sorted(heads)), *lengths)
 
 
@@ -72,6 +71,7 @@ def _moved(step: Step, recorded: Recorded) -> Step:
         x0_cond=_cpu(p.x0_cond),
         x0_uncond=None if p.x0_uncond is None else _cpu(p.x0_uncond),
         x0_third=None if p.x0_third is None else _cpu(p.x0_third),
+        x0_free=None if p.x0_free is None else _cpu(p.x0_free),
         attention=_moved_maps(p.attention, recorded, recorded.tokens),
         attention_uncond=_moved_maps(p.attention_uncond, recorded, recorded.negative_tokens),
     )

@@ -13,19 +13,8 @@ from ..images import to_rgb, to_tensor
 from ..latent_diffusion import LatentDiffusion
 from ..settings import Settings
 from .asked import levels_of, noise_stream
-
-
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """What a run starts from besides noise, at the size the settings name.
-
-    Attributes:
-        image: RGB.
-        mask: "L", white is painted anew, black stays byte for byte; None paints everything.
-    """
-
-    image: Image.Image
-    mask: Image.Image | None = None
+from .reads import Reads
+from .shown import Picture, channels, channels_uncond, is_start, noise_level, sized
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,20 +24,27 @@ class Start:
     Attributes:
         sigmas: noise levels of the steps to make; only the last one where no step is to be made.
         x: (B, C, H, W) latents, x0 + sigma * eps.
-        concat, keep: as `Denoiser`.
+        reads: as `Denoiser`.
     """
 
     sigmas: Tensor
     x: Tensor
-    concat: Tensor | None = None
-    keep: Keep | None = None
+    reads: Reads
 
 
-def fitted(settings: Settings, init_image: Image.Image | None, mask: Image.Image | None) -> Picture | None:
+def fitted(
+    settings: Settings,
+    init_image: Image.Image | None,
+    mask: Image.Image | None,
+    model: LatentDiffusion | None = None,
+) -> Picture | None:
     """The picture and the mask at the size of the run.
 
+    Args:
+        model: what will look at the picture; None is one that starts from it.
+
     Raises:
-        SettingsError: a mask without a picture.
+        SettingsError: a mask without a picture, or a picture of a kind the model cannot read.
     """
     if init_image is None:
         if mask is not None:
@@ -58,6 +54,8 @@ def fitted(settings: Settings, init_image: Image.Image | None, mask: Image.Image
     if mask is not None:
         mask = _grey(_not_empty(mask))
         mask = mask if mask.size == size else ImageOps.fit(mask, size, Image.Resampling.NEAREST)
+    if model is not None and not is_start(model):
+        return Picture(sized(model, settings, _not_empty(init_image)))
     return Picture(resized(settings, init_image), mask)
 
 
@@ -116,38 +114,36 @@ def start_of(
         SettingsError: the network reads channels that nothing here fills.
     """
     sigmas, noise = levels_of(model, settings), noise_stream(model, settings)
-    first = 0 if picture is None else first_step(settings)
+    first = 0 if picture is None or not is_start(model) else first_step(settings)
     sigmas = sigmas[position(sigmas, first) :]
     sigma = float(sigmas[0]) if len(sigmas) > 1 else 0.0
     pure = noise(0) * (1 + sigma**2) ** 0.5
-    concat, keep = conditions(model, settings, picture)
+    reads = conditions(model, settings, picture)
     if given is not None:
         if given.shape != pure.shape:
             expected, got = tuple(pure.shape), tuple(given.shape)
             raise SettingsError(f"latents must be of shape {expected} for these settings, got {got}.")
-        return Start(sigmas, given.to(pure), concat)
-    if picture is None:
-        return Start(sigmas, pure, concat)
+        return Start(sigmas, given.to(pure), reads)
+    if picture is None or not is_start(model):
+        return Start(sigmas, pure, reads)
     x = encoded(model, picture.image) + sigma * noise(0)
     if settings.strength == 1 and settings.full_strength == "noise":
         # what is kept follows its own latents from the start
-        x = pure if keep is None else torch.where(keep.mask > 0, pure, x)
-    return Start(sigmas, x, concat, keep)
+        x = pure if reads.keep is None else torch.where(reads.keep.mask > 0, pure, x)
+    return Start(sigmas, x, reads)
 
 
-def conditions(
-    model: LatentDiffusion, settings: Settings, picture: Picture | None
-) -> tuple[Tensor | None, Keep | None]:
-    """What the network reads besides the latents, and what is not to be painted anew: `Denoiser`'s fields.
+def conditions(model: LatentDiffusion, settings: Settings, picture: Picture | None) -> Reads:
+    """What the network reads besides the latents, and what is not to be painted anew.
 
     Raises:
         SettingsError: the network reads channels that nothing here fills.
     """
-    concat, keep = _concat(model, settings, picture), None
+    concat, keep = channels(model, settings, picture), None
     if picture is not None and picture.mask is not None and concat is None:
         latents = encoded(model, picture.image).expand(settings.batch_size, -1, -1, -1)
         keep = Keep(latents, latent_mask(picture.mask, model.downsampling_factor))
-    return concat, keep
+    return Reads(concat, channels_uncond(model, concat), keep, noise_level(model, settings))
 
 
 @torch.no_grad()
@@ -160,45 +156,3 @@ def latent_mask(mask: Image.Image, f: int) -> Tensor:
     """(1, 1, H, W) in [0, 1]: the most that is asked for anywhere in the f x f pixels of a latent."""
     pixels = to_tensor([mask])[:, :1] / 2 + 0.5  # (1, 1, f*H, f*W)
     return torch.nn.functional.max_pool2d(pixels, f)
-
-
-def _concat(model: LatentDiffusion, settings: Settings, picture: Picture | None) -> Tensor | None:
-    """(B, c, H, W) channels that the network reads after the latents.
-
-    One and C more are an inpainting model's, the mask and the latents of the picture with its hole grey (all
-    of it where there is no picture); C more an editing model's, the latents of the picture, unscaled.
-
-    Source: Stable Diffusion's inpainting model; InstructPix2Pix (arXiv:2211.09800), section 3.2.
-    """
-    channels = model.latent_channels
-    more = model.config.unet.in_channels - channels
-    if more == 0:
-        return None
-    if more == channels + 1:
-        size = (settings.width, settings.height)
-        everything = Picture(Image.new("RGB", size, (127, 127, 127)), Image.new("L", size, 255))
-        if picture is None or picture.mask is None:
-            picture = everything if picture is None else Picture(picture.image, everything.mask)
-        made = _with_hole(model, picture)
-    elif more == channels and picture is not None:
-        made = encoded(model, picture.image) / model.latent_scaling_factor
-    elif more == channels:
-        raise SettingsError(f"{model.name} edits a picture and needs one to start from; there is none.")
-    else:
-        raise SettingsError(
-            f"{model.name} reads {more} channels besides its {channels} latents; {channels} (editing) "
-            f"and {channels + 1} (inpainting) can be filled."
-        )
-    return made.expand(settings.batch_size, -1, -1, -1)
-
-
-def _with_hole(model: LatentDiffusion, picture: Picture) -> Tensor:
-    """(1, 1 + C, H, W): the mask, and the latents of the picture with the hole in grey."""
-    mask = picture.mask if picture.mask is not None else Image.new("L", picture.image.size, 255)
-    hole = mask.point(lambda value: 255 if value >= 128 else 0)
-    f = model.downsampling_factor
-    grey = to_tensor([picture.image]) * (to_tensor([hole])[:, :1] < 0)
-    with torch.no_grad():
-        latents = model.autoencoder_encode(grey, mean=True).float().cpu()
-    nearest = to_tensor([hole])[:, :1, ::f, ::f] / 2 + 0.5
-    return torch.cat([nearest, latents], dim=1)

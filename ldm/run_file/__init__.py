@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import TraceError
 from ..trace import AttentionMaps, Step, Trace
 from ..writing import write_tensors
-from .reading import VERSION, trace_of
+from .reading import trace_of
 
 KEY = "ldm_run"  # of the metadata
 MAX_BYTES = 4 * 2**30
@@ -107,8 +107,10 @@ def _attention(step: Step) -> dict[str, AttentionMaps | None]:
 
 def _version(trace: Trace) -> int:
     """The first version whose readers miss nothing of this run."""
+    if trace.only_shown:
+        return 4
     if trace.settings.muted_tokens or any(m and m.heads for s in trace.steps for m in _attention(s).values()):
-        return VERSION
+        return 3
     if trace.init_image is not None or trace.sigmas is not None:
         return 2
     for s in trace.steps:
@@ -138,7 +140,8 @@ def _tensors(trace: Trace) -> dict[str, Tensor]:
     if trace.init_image is not None:
         pictures["init_image"] = trace.init_image
     for name, image in pictures.items():
-        found[name] = torch.from_numpy(np.array(image.convert("RGB")))  # (h, w, 3)
+        numbered = name == "init_image" and image.mode == "L"  # class numbers, not colours
+        found[name] = torch.from_numpy(np.array(image if numbered else image.convert("RGB")))  # (h, w, 3)
     if trace.mask is not None:
         found["mask"] = torch.from_numpy(np.array(trace.mask.convert("L")))  # (h, w)
     return found

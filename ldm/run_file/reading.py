@@ -13,7 +13,9 @@ from ..trace import AttentionMaps, Prediction, Step, Trace
 
 # 1 knows no picture to start from, one way of guiding, and steps down that ask about their x; 1 and 2 have
 # a map for each position of the padding, and hear every word
-VERSION = 3
+VERSION = 4
+SHOWN_SINCE = 4  # the version from which a picture need not be one to start from
+MOST_SHOWN = int(LIMITS["width"][1])
 MAX_HEADS = 10_000  # of all layers of a size
 MAX_CHANNELS = 64
 TOP = 2e6  # the largest noise level there can be: a list's largest, with noise stirred in
@@ -62,7 +64,9 @@ def trace_of(record: object, tensors: dict[str, Tensor]) -> Trace:
     while (pixels := left.pop(f"images.{len(images)}", None)) is not None:
         images.append(_picture(f"picture {len(images)}", pixels, settings))
     given = {name: left.pop(name, None) for name in ("init_image", "mask")}
-    start, mask = (None if t is None else _picture(name, t, settings) for name, t in given.items())
+    look = _shown if _take(record, "version", int) >= SHOWN_SINCE else _picture
+    start = None if given["init_image"] is None else look("init_image", given["init_image"], settings)
+    mask = None if given["mask"] is None else _picture("mask", given["mask"], settings)
     if left:
         raise TraceError(f"it holds {reprlib.repr(min(left))}, which no run has")
     if mask is not None and start is None:
@@ -120,6 +124,17 @@ def _picture(name: str, pixels: Tensor, settings: Settings) -> Image.Image:
     (high, wide), (width, height) = pixels.shape[:2], (settings.width, settings.height)
     if (wide, high) != (width, height):
         raise TraceError(f"its {name} has {wide} x {high} pixels, not {width} x {height}")
+    return Image.fromarray(pixels.numpy())
+
+
+def _shown(name: str, pixels: Tensor, settings: Settings) -> Image.Image:
+    """A picture that the network looked at: small, or of class numbers, (h, w) bytes."""
+    numbers, colours = pixels.dim() == 2, pixels.dim() == 3 and pixels.shape[2] == 3
+    if pixels.dtype != torch.uint8 or not (numbers or colours) or not pixels.numel():
+        raise TraceError(f"its {name} is no picture")
+    high, wide = pixels.shape[:2]
+    if (not numbers and (wide > settings.width or high > settings.height)) or max(high, wide) > MOST_SHOWN:
+        raise TraceError(f"its {name} has {wide} x {high} pixels, too many")
     return Image.fromarray(pixels.numpy())
 
 

@@ -19,7 +19,8 @@ from ..errors import LdmError
 from ..first_stage import FirstStage
 from ..metrics import perplexity, psnr, ssim
 from ..models.autoencoder import AutoencoderKL
-from ..models.vq import FirstStageConfig, VectorQuantizer, VQConfig, VQModel
+from ..models.first_stage_config import FirstStageConfig
+from ..models.vq import VectorQuantizer, VQConfig, VQModel
 from .autoencoder import BASIS_SEED, HELD_OUT_SEED, crops, edges, pictures
 from .optim import Optimiser
 from .state import TrainStep, generator_for, load_state, save_state

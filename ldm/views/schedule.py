@@ -54,7 +54,7 @@ def _first_level(trace: Trace) -> str:
 
     Source: Lin et al. 2023 (arXiv:2305.08891), section 2.
     """
-    if not trace.steps or _upwards(trace) or trace.init_image is not None:
+    if not trace.steps or _upwards(trace) or (trace.init_image is not None and not trace.only_shown):
         return ""
     signal = (1 + trace.steps[0].sigma ** 2) ** -0.5
     if signal < SIGNAL_LEFT:

@@ -30,7 +30,10 @@ def unet(path, dtype):
     config = json.loads((path.parent / "config.json").read_text())
     if "compvis_config" in config:
         config = config["compvis_config"]["model"]["params"]
+    config = config.get("compvis_params", config)
     params = config["unet_config"]["params"] if "unet_config" in config else config["params"]
+    if not any("transformer_blocks" in name for name in load_file(path)):  # CompVis leaves out its defaults
+        params = params | {"use_spatial_transformer": False, "context_dim": None}
     known = {k: tuple(v) if isinstance(v, list) else v for k, v in params.items()}
     net = UNetModel(UNetConfig(**{k: v for k, v in known.items() if k in UNetConfig.__dataclass_fields__}))
     prefix = "model.diffusion_model."

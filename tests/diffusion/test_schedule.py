@@ -144,5 +144,5 @@ def test_unknown_betas_are_refused():
         build_schedule(n_steps=1000, betas="scaled", linear_start=0.1, linear_end=0.2)
     assert str(error.value) == (
         "Unknown betas 'scaled'. Did you mean 'scaled_linear'? "
-        "Choose one of: scaled_linear, linear, cosine, sqrt, offset_cosine."
+        "Choose one of: scaled_linear, linear, cosine, sqrt, offset_cosine, geometric."
     )

@@ -182,7 +182,8 @@ def move(here: Here, x0: Tensor, ratio: float) -> Tensor:
     """`toward` from where the sampler stands; with CFG++ it is the unguided noise of which `ratio` stays."""
     x_next = toward(here.x, x0, ratio)
     prediction = here.prediction
-    return x_next + ratio * (prediction.x0 - prediction.anchor) if prediction.keeps_uncond else x_next
+    anchor = prediction.anchor
+    return x_next if anchor is prediction.x0 else x_next + ratio * (prediction.x0 - anchor)
 
 
 def is_euler(here: Here) -> bool:
