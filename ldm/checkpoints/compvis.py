@@ -1,8 +1,8 @@
-"""Single files in CompVis's layout: Stable Diffusion 1 and what was made from it.
+"""Single files in CompVis's layout: Stable Diffusion 1, 2 and XL, and the latent diffusion paper's models.
 
-Names here are CompVis's, so nothing is renamed.  Sizes come from names and shapes (`infer`); what those
-cannot tell comes from a CompVis YAML file beside the checkpoint (`<name>.yaml` or `config.yaml`), else it is
-Stable Diffusion's.  Nothing in a YAML file is imported or run.
+Names here are CompVis's, so nearly nothing is renamed.  Sizes come from names and shapes (`infer`); what
+those cannot tell comes from the file's own marks and tables, from a CompVis YAML file beside the checkpoint
+(`compvis_yaml`), else from what is known of the model (`zoo`) or of its family.
 """
 
 from collections.abc import Mapping
@@ -15,133 +15,168 @@ from torch import Tensor
 
 from ..diffusion.schedule import BETAS, build_schedule
 from ..errors import CheckpointError
-from ..models.config import ModelConfig, RecommendedSettings, ScheduleConfig, TextConfig
+from ..models.condition_config import BERTConfig, OpenCLIPConfig, SDXLTextConfig, TextConfig
+from ..models.config import ModelConfig, ScheduleConfig
 from ..models.tokenizer import Tokenizer
+from ..models.wordpiece import PLACES, WordPieceTokenizer
+from .compvis_yaml import says_prediction, with_params, yaml_params
 from .files import read_shapes, read_state_dict
-from .infer import CLIP_SIZE, FIRST_STAGE, TEXT, UNET, infer_config
-from .report import Checkpoint
+from .infer import CONDITION, FIRST_STAGE, UNET, infer_config, is_open
+from .infer_text import CLIP_SIZE
+from .report import Checkpoint, Shapes
 
-NEEDED = (
-    UNET + "input_blocks.0.0.weight",
-    FIRST_STAGE + "quant_conv.weight",
-    TEXT + "final_layer_norm.weight",
-)
-# of a CLIP that was saved without its outer module; later versions of transformers do that
+EMA = "model_ema."
+START = "input_blocks.0.0.weight"
+# of a CLIP that was saved without its outer module, as later versions of transformers do, and the place where
+# Stability AI's files keep text encoders
 RENAMED = {
-    f"cond_stage_model.transformer.{part}.": f"{TEXT}{part}." for part in ("embeddings", "encoder")
-} | {"cond_stage_model.transformer.final_layer_norm.": f"{TEXT}final_layer_norm."}
+    f"{CONDITION}{tower}transformer.{part}": f"{CONDITION}{tower}transformer.text_model.{part}"
+    for tower in ("", "embedders.0.")
+    for part in ("embeddings.", "encoder.", "final_layer_norm.")
+}
 LEFTOVERS = (
     *("betas", "beta", "alpha_bar", "alphas_cumprod*", "*sqrt_*", "log_one_minus_alphas_cumprod"),
     *("posterior_*", "lvlb_weights", "logvar", "scale_factor", "v_pred", "ztsnr", "global_step"),
     *("model_ema.*", "first_stage_model.loss.*", "*.position_ids", "*.logit_scale", "*.text_projection*"),
+    *("cond_stage_model.model.attn_mask", "low_scale_model.*", "denoiser.sigmas"),
+    "cond_stage_model.transformer.to_logits.*",  # of BERT's training, see `models.bert`
 )
-BETA_NAMES = {"linear": "scaled_linear", "sqrt_linear": "linear", "cosine": "cosine", "sqrt": "sqrt"}
-HEAD_FIELDS = ("num_heads", "num_head_channels", "legacy", "use_new_attention_order")
+# inpainting_big has its first stage a second time where others have their text encoder
+SECOND_FIRST_STAGE = tuple(
+    f"{CONDITION}{part}.*" for part in ("encoder", "decoder", "quantize", "quant_conv", "post_quant_conv")
+)
+PREDICTIONS = {"epsilon": "eps", "eps": "eps", "v": "v", "v_prediction": "v", "sample": "x0"}
+SPEC = "modelspec.prediction_type"  # of a .safetensors file's metadata
+ONE_PIXEL = (1, 3)  # channels of pictures
 
 
 def matches(path: Path) -> bool:
-    """Whether a U-Net, an autoencoder with a normal distribution and CLIP's text encoder are all there."""
-    names = {_renamed(name) for name in read_shapes(path)[0]}
-    return all(name in names for name in NEEDED)
+    """Whether CompVis's U-Net is there, with a first stage or in pixels."""
+    return has_model({renamed(name): shape for name, shape in read_shapes(path)[0].items()})
+
+
+def has_model(shapes: Shapes) -> bool:
+    """As `matches`, by names and shapes."""
+    if UNET + START not in shapes:
+        return False
+    if any(name.startswith(FIRST_STAGE) for name in shapes):
+        return True
+    out = shapes.get(UNET + "out.2.weight", (0,))
+    return out[0] in ONE_PIXEL and not any(name.endswith("attn2.to_k.weight") for name in shapes)
 
 
 def read(path: Path) -> Checkpoint:
     """A single file, its tensors mapped where the file allows it.
 
     Raises:
-        CheckpointError: it is of a family that cannot be loaded yet, or its vocabulary is not there.
+        CheckpointError: it is of a family that cannot be loaded, or its vocabulary is not there.
     """
-    loaded, _ = read_state_dict(path)
-    tensors = {_renamed(name): tensor for name, tensor in loaded.items()}
-    params = _yaml_params(path)
+    loaded, metadata = read_state_dict(path)
+    tensors = {renamed(name): tensor for name, tensor in loaded.items()}
+    config, assumed = read_config(path, tensors, metadata)
+    tokenizer = find_tokenizer(path, config)
+    if isinstance(config.text, TextConfig) and isinstance(tokenizer, Tokenizer):
+        text = replace(
+            config.text, bos_token_id=tokenizer.bos, eos_token_id=tokenizer.eos, pad_token_id=tokenizer.pad
+        )
+        config = replace(config, text=text)
+    return Checkpoint(path, config, tokenizer, tensors, leftovers_of(tensors), assumed=assumed)
+
+
+def read_config(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> tuple[ModelConfig, tuple[str, ...]]:
+    """What a file holds, and the names of the config's fields that are guesses.
+
+    Args:
+        tensors: under this project's names.
+
+    Raises:
+        CheckpointError: as `read`.
+    """
+    params = yaml_params(path)
     config = infer_config({name: tuple(tensor.shape) for name, tensor in tensors.items()}, path.name)
-    try:
-        config = _with_params(config, params)
-    except (TypeError, ValueError, AttributeError, KeyError) as error:
-        raise CheckpointError(f"The YAML file beside {path.name} cannot be used: {error}.") from error
-    if "v_pred" in tensors:
-        config = replace(config, prediction_type="v")
-    config = replace(config, name=path.stem, schedule=_schedule(tensors, config.schedule, path.name))
-    tokenizer = _tokenizer(path, config.text)
-    text = replace(
-        config.text, bos_token_id=tokenizer.bos, eos_token_id=tokenizer.eos, pad_token_id=tokenizer.pad
-    )
-    return Checkpoint(path, replace(config, text=text), tokenizer, tensors, LEFTOVERS)
+    told = marked_prediction(tensors, metadata, says_prediction(params))
+    assumed = ("prediction_type",) if told is None and is_open(config) else ()
+    config = with_params(config, params, path.name)
+    if told is not None:
+        if told not in PREDICTIONS.values():
+            raise CheckpointError(
+                f"The YAML file beside {path.name} says that it predicts {told!r}: eps, v or x0."
+            )
+        config = replace(config, prediction_type=told)
+    scale = tensors.get("scale_factor")
+    if scale is not None and scale.numel() == 1 and float(scale) > 0:
+        config = replace(config, latent_scaling_factor=float(scale))
+    schedule = _schedule(tensors, config.schedule, path.name)
+    if "ztsnr" in tensors:
+        schedule = replace(schedule, zero_terminal_snr=True)
+    return replace(config, name=path.stem, schedule=schedule), assumed
+
+
+def marked_prediction(
+    names: Mapping[str, object], metadata: Mapping[str, str], said: str | None = None
+) -> str | None:
+    """What a file says that the network predicts; None if it says nothing.
+
+    Args:
+        said: by a YAML file beside it, which the file's own key overrules and its metadata does not.
+    """
+    if "v_pred" in names:
+        return "v"
+    return said or PREDICTIONS.get(metadata.get(SPEC, "").lower())
+
+
+def leftovers_of(names: Mapping[str, object]) -> tuple[str, ...]:
+    """Patterns of what may be left over in a file."""
+    twice = f"{CONDITION}encoder.conv_in.weight" in names
+    return LEFTOVERS + SECOND_FIRST_STAGE if twice else LEFTOVERS
+
+
+def averaged_names(names: Mapping[str, object]) -> dict[str, str]:
+    """Name of a weight -> name of its average, of the U-Net's; empty where a file has no averages."""
+    wanted = {name: ema_name(name) for name in names if name.startswith(UNET)}
+    return {name: average for name, average in wanted.items() if average in names}
 
 
 def use_ema(checkpoint: Checkpoint) -> None:
     """Put the averaged weights of a training file in place of the last ones.
 
     Raises:
-        CheckpointError: the file has none.
+        CheckpointError: the file has none, or not of every weight.
     """
     tensors = checkpoint.tensors
-    averaged = [key for key in tensors if key.startswith("model.") and _ema_name(key) in tensors]
+    averaged = averaged_names(tensors)
     if not averaged:
         raise CheckpointError(f"{checkpoint.path.name} has no averaged weights (model_ema).")
-    for key in averaged:
-        tensors[key] = tensors[_ema_name(key)]
+    missing = [name for name in tensors if name.startswith(UNET) and name not in averaged]
+    if missing:
+        raise CheckpointError(
+            f"{checkpoint.path.name} has averages (model_ema) of {len(averaged)} of "
+            f"{len(averaged) + len(missing)} weights of its U-Net; {missing[0]} is missing."
+        )
+    for name, average in averaged.items():
+        tensors[name] = tensors[average]
 
 
-def _renamed(name: str) -> str:
+def has_ema(names: Mapping[str, object]) -> bool:
+    """Whether a file has averages of the U-Net's weights."""
+    return bool(averaged_names(names))
+
+
+def renamed(name: str) -> str:
+    """A file's name of a tensor -> this project's."""
+    if name.startswith("conditioner."):
+        name = CONDITION + name.removeprefix("conditioner.")
     for old, new in RENAMED.items():
         if name.startswith(old):
             return new + name.removeprefix(old)
     return name
 
 
-def _ema_name(key: str) -> str:
-    return "model_ema." + key.removeprefix("model.").replace(".", "")
-
-
-def _yaml_params(path: Path) -> dict[str, Any]:
-    """`model: params:` of the YAML file beside a checkpoint; empty if there is none.
-
-    Raises:
-        CheckpointError: it is no YAML.
-    """
-    import yaml
-
-    # a folder of many models has no one config
-    shared = () if (path.parent / "default.safetensors").exists() else (path.with_name("config.yaml"),)
-    for beside in (path.with_suffix(".yaml"), *shared):
-        if not beside.is_file():
-            continue
-        try:
-            content = yaml.safe_load(beside.read_text("utf-8"))
-        except (yaml.YAMLError, OSError, ValueError) as error:
-            raise CheckpointError(f"{beside.name} beside {path.name} cannot be read: {error}.") from error
-        model = content.get("model") if isinstance(content, dict) else None
-        if isinstance(model, dict) and isinstance(model.get("params"), dict):
-            return dict(model["params"])
-    return {}
-
-
-def _with_params(config: ModelConfig, params: dict[str, Any]) -> ModelConfig:
-    """The config with what names and shapes cannot tell taken from CompVis's parameters."""
-    heads = params.get("unet_config", {}).get("params", {})
-    if "num_heads" in heads or "num_head_channels" in heads:
-        silent = {"num_heads": -1, "num_head_channels": -1} | {k: heads[k] for k in HEAD_FIELDS if k in heads}
-        config = replace(config, unet=replace(config.unet, **silent))
-    usual = config.schedule
-    schedule = ScheduleConfig(
-        n_steps=int(params.get("timesteps", usual.n_steps)),
-        betas=BETA_NAMES[params.get("beta_schedule", "linear")],
-        linear_start=float(params.get("linear_start", usual.linear_start)),
-        linear_end=float(params.get("linear_end", usual.linear_end)),
-    )
-    side = (
-        512
-        if "image_size" not in params
-        else int(params["image_size"]) * config.autoencoder.downsampling_factor
-    )
-    return replace(
-        config,
-        schedule=schedule,
-        prediction_type=params.get("parameterization", config.prediction_type),
-        latent_scaling_factor=float(params.get("scale_factor", config.latent_scaling_factor)),
-        recommended=RecommendedSettings(width=side, height=side),
-    )
+def ema_name(key: str) -> str:
+    """A weight's name -> its average's: without dots, and without `model.`."""
+    return EMA + key.removeprefix("model.").replace(".", "")
 
 
 def _schedule(tensors: Mapping[str, Tensor], usual: ScheduleConfig, name: str) -> ScheduleConfig:
@@ -152,7 +187,7 @@ def _schedule(tensors: Mapping[str, Tensor], usual: ScheduleConfig, name: str) -
     """
     found = tensors.get("betas", tensors.get("beta"))
     if found is None or found.ndim != 1 or len(found) < 2:
-        return replace(usual, zero_terminal_snr=usual.zero_terminal_snr or "ztsnr" in tensors)
+        return usual
     betas = found.double()
     usual = replace(usual, n_steps=len(betas))
     own = replace(usual, linear_start=float(f"{betas[0]:.6g}"), linear_end=float(f"{betas[-1]:.6g}"))
@@ -177,7 +212,40 @@ def _schedule(tensors: Mapping[str, Tensor], usual: ScheduleConfig, name: str) -
     )
 
 
-def _tokenizer(path: Path, text: TextConfig) -> Tokenizer:
+def find_tokenizer(path: Path, config: ModelConfig) -> Any:  # noqa: ANN401 - one of two kinds, or None
+    """What reads words for this model; None where it reads none, or BERT's vocabulary is not there.
+
+    Raises:
+        CheckpointError: a vocabulary has not as many entries as the text encoder.
+    """
+    text = config.text
+    if isinstance(text, TextConfig):
+        return _clip_tokenizer(path, text)
+    if isinstance(text, SDXLTextConfig | OpenCLIPConfig):
+        tower = text.openclip if isinstance(text, SDXLTextConfig) else text
+        return Tokenizer.clip(tower.context_length)
+    if isinstance(text, BERTConfig) and not text.layout:
+        return _wordpiece(path, text)
+    return None
+
+
+def _wordpiece(path: Path, text: BERTConfig) -> WordPieceTokenizer | None:
+    """The vocabulary beside the file: `tokenizer/vocab.txt` or `vocab.txt`."""
+    for place in PLACES:
+        file = path.parent / place
+        if not file.is_file():
+            continue
+        tokenizer = WordPieceTokenizer.from_file(file, text.length)
+        if len(tokenizer.pieces) != text.vocab_size:
+            raise CheckpointError(
+                f"{place} beside {path.name} has {len(tokenizer.pieces)} words, the text encoder has "
+                f"{text.vocab_size}."
+            )
+        return tokenizer
+    return None
+
+
+def _clip_tokenizer(path: Path, text: TextConfig) -> Tokenizer:
     """The vocabulary in `tokenizer/` beside the file if it is of this size, else CLIP's.
 
     Raises:

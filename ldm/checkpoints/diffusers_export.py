@@ -1,14 +1,14 @@
-"""A model as a folder that diffusers' `StableDiffusionPipeline` opens.
+"""A model as a folder that a pipeline of diffusers opens: Stable Diffusion 1, 2 and XL, unconditional models.
 
-Names are changed by rules, a pattern and its replacement each; numbers of blocks become level and place.
-`diffusers_config` makes the folder's JSON files.  Needs no diffusers.
+`diffusers_config` makes the folder's JSON files, `diffusers_tables` says what each weight is called there.
+Needs no diffusers.
 """
 
 import json
-import re
 import secrets
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,55 +16,19 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from ..latent_diffusion import LatentDiffusion
-from ..models.config import UNetConfig
+from ..models.config import ModelConfig, TextConfig
 from ..models.tokenizer import Tokenizer
 from .diffusers_config import (
     autoencoder_config,
-    blocks,
-    check,
-    pipeline_config,
+    openclip_text_config,
     scheduler_config,
     text_config,
     unet_config,
 )
+from .diffusers_families import check, pipeline_config, stage_name, text_towers
+from .diffusers_names import to_theirs
+from .diffusers_tables import tables, tower_config, used_layers
 from .files import write_state_dict
-
-Rules = tuple[tuple[str, str], ...]
-RESNET: Rules = (
-    (r"\.in_layers\.0\.", ".norm1."),
-    (r"\.in_layers\.2\.", ".conv1."),
-    (r"\.emb_layers\.1\.", ".time_emb_proj."),
-    (r"\.out_layers\.0\.", ".norm2."),
-    (r"\.out_layers\.3\.", ".conv2."),
-    (r"\.skip_connection\.", ".conv_shortcut."),
-)
-UNET: Rules = (
-    (r"^time_embed\.0\.", "time_embedding.linear_1."),
-    (r"^time_embed\.2\.", "time_embedding.linear_2."),
-    (r"^input_blocks\.0\.0\.", "conv_in."),
-    (r"^out\.0\.", "conv_norm_out."),
-    (r"^out\.2\.", "conv_out."),
-    (r"^middle_block\.0\.", "mid_block.resnets.0."),
-    (r"^middle_block\.1\.", "mid_block.attentions.0."),
-    (r"^middle_block\.2\.", "mid_block.resnets.1."),
-    *RESNET,
-)
-AUTOENCODER: Rules = (
-    (r"^encoder\.down\.(\d+)\.block\.", r"encoder.down_blocks.\1.resnets."),
-    (r"^encoder\.down\.(\d+)\.attn\.", r"encoder.down_blocks.\1.attentions."),
-    (r"^encoder\.down\.(\d+)\.downsample\.", r"encoder.down_blocks.\1.downsamplers.0."),
-    (r"^decoder\.up\.(\d+)\.block\.", r"decoder.up_blocks.\1.resnets."),
-    (r"^decoder\.up\.(\d+)\.attn\.", r"decoder.up_blocks.\1.attentions."),
-    (r"^decoder\.up\.(\d+)\.upsample\.", r"decoder.up_blocks.\1.upsamplers.0."),
-    (r"\.mid\.block_1\.", ".mid_block.resnets.0."),
-    (r"\.mid\.block_2\.", ".mid_block.resnets.1."),
-    (r"\.mid\.attn_1\.", ".mid_block.attentions.0."),
-    (r"(\.attentions\.\d+)\.norm\.", r"\1.group_norm."),
-    (r"(\.attentions\.\d+)\.([qkv])\.", r"\1.to_\2."),
-    (r"(\.attentions\.\d+)\.proj_out\.", r"\1.to_out.0."),
-    (r"\.nin_shortcut\.", ".conv_shortcut."),
-    (r"\.norm_out\.", ".conv_norm_out."),
-)
 
 
 def convert(model: LatentDiffusion, folder: str | Path) -> None:
@@ -82,15 +46,21 @@ def convert(model: LatentDiffusion, folder: str | Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise CheckpointError(f"{folder} exists already; name a folder that does not, or is empty.")
     part = folder.with_name(f".{secrets.token_hex(8)}.part")
-    unet, autoencoder = unet_weights(model), autoencoder_weights(model)
-    text = model.cond_stage_model.transformer.state_dict()  # its keys begin with "text_model."
+    weights = part_weights(model)
+    sizes = {"unet": unet_config(config), stage_name(config): autoencoder_config(config)}
     try:
         part.mkdir(parents=True)
-        _write_part(part / "unet", unet_config(config), unet, "diffusion_pytorch_model")
-        _write_part(part / "vae", autoencoder_config(config), autoencoder, "diffusion_pytorch_model")
-        _write_part(part / "text_encoder", text_config(config.text), text, "model")
-        _write_tokenizer(part / "tokenizer", model.cond_stage_model.tokenizer)
-        _write_json(part / "scheduler" / "scheduler_config.json", scheduler_config(config))
+        for name, prefix in text_towers(config).items():
+            tokenizer = _tower(model, prefix).tokenizer
+            sizes[name] = _text_config(config, prefix, tokenizer)
+            write_tokenizer(part / name.replace("text_encoder", "tokenizer"), tokenizer)
+        for name, values in sizes.items():
+            file = "model" if name.startswith("text_encoder") else "diffusion_pytorch_model"
+            _write_part(part / name, values, weights[name], file)
+        _write_scheduler(part / "scheduler", scheduler_config(config))
+        if config.picture == "upscale":
+            plain = scheduler_config(config) | {"_class_name": "DDPMScheduler", "prediction_type": "epsilon"}
+            _write_scheduler(part / "low_res_scheduler", plain)
         _write_json(part / "model_index.json", pipeline_config(config))
         part.replace(folder)
     except OSError as error:
@@ -99,54 +69,48 @@ def convert(model: LatentDiffusion, folder: str | Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
+def part_weights(model: LatentDiffusion) -> dict[str, dict[str, Tensor]]:
+    """Part of the folder -> its weights under diffusers' names.
+
+    Raises:
+        CheckpointError: a network is of a kind that diffusers has not.
+    """
+    config, state = model.config, model.state_dict()
+    found = tables(config, state, text_towers(config), stage_name(config))
+    return {name: to_theirs(table, state) for name, table in found.items()}
+
+
 def unet_weights(model: LatentDiffusion) -> dict[str, Tensor]:
     """The U-Net's weights under diffusers' names."""
-    unet = model.model.diffusion_model
-    named = ((_block_name(key, unet.config), tensor) for key, tensor in unet.state_dict().items())
-    return {_rename(key, UNET): tensor for key, tensor in named}
+    return part_weights(model)["unet"]
 
 
 def autoencoder_weights(model: LatentDiffusion) -> dict[str, Tensor]:
     """The autoencoder's weights under diffusers' names; attention's 1x1 convolutions become linear."""
-    levels = len(model.config.autoencoder.ch_mult)
-    weights: dict[str, Tensor] = {}
-    for key, tensor in model.first_stage_model.state_dict().items():
-        up = re.match(r"decoder\.up\.(\d+)\.", key)
-        if up:  # diffusers counts from the coarsest level
-            key = f"decoder.up.{levels - 1 - int(up[1])}." + key[up.end() :]
-        name = _rename(key, AUTOENCODER)
-        weights[name] = tensor[:, :, 0, 0] if re.search(r"\.to_(q|k|v|out\.0)\.weight$", name) else tensor
-    return weights
+    return part_weights(model)[stage_name(model.config)]
 
 
-def _rename(key: str, rules: Rules) -> str:
-    for pattern, replacement in rules:
-        key = re.sub(pattern, replacement, key)
-    return key
+def _tower(model: LatentDiffusion, prefix: str) -> Any:  # noqa: ANN401 - one of two text encoders
+    return model.cond_stage_model.get_submodule(prefix.rstrip(".")) if prefix else model.cond_stage_model
 
 
-def _block_name(key: str, config: UNetConfig) -> str:
-    """`input_blocks.7.1.` and the like as level and place: `down_blocks.2.attentions.0.`."""
-    found = re.match(r"(input|output)_blocks\.(\d+)\.(\d+)\.", key)
-    if found is None or found[0].startswith("input_blocks.0."):
-        return key
-    rest, part = key[found.end() :], int(found[3])
-    down = found[1] == "input"
-    sizes = blocks(config) if down else [count + 1 for count in reversed(blocks(config))]
-    level, place = 0, int(found[2]) - (1 if down else 0)
-    while place >= sizes[level] + (1 if down else 0):  # on the way down, one more that halves
-        place -= sizes[level] + (1 if down else 0)
-        level += 1
-    block = f"{'down' if down else 'up'}_blocks.{level}."
-    if down and place == sizes[level]:
-        return f"{block}downsamplers.0.conv." + rest.removeprefix("op.")
-    if part == 0:
-        return f"{block}resnets.{place}.{rest}"
-    is_upsampler = rest.startswith("conv.")
-    return f"{block}upsamplers.0.{rest}" if is_upsampler else f"{block}attentions.{place}.{rest}"
+def _text_config(config: ModelConfig, prefix: str, tokenizer: Tokenizer) -> dict[str, Any]:
+    text = tower_config(config, prefix)
+    layers = used_layers(text, alone=text is config.text)
+    if isinstance(text, TextConfig):
+        return text_config(replace(text, num_hidden_layers=layers))
+    # a Stable Diffusion 2 file may carry the projection; nothing reads it
+    projects = text.has_projection and text is not config.text
+    written = replace(text, layers=layers, has_projection=projects)
+    return openclip_text_config(written, tokenizer.bos, tokenizer.eos)
 
 
-def _write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
+def _write_scheduler(folder: Path, values: Mapping[str, Any]) -> None:
+    _write_json(folder / "scheduler_config.json", values)
+
+
+def write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
+    """A vocabulary as a tokenizer folder of transformers."""
     marks = {
         "bos_token": tokenizer.string(tokenizer.bos),
         "eos_token": tokenizer.string(tokenizer.eos),

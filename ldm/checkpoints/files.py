@@ -4,10 +4,9 @@ A file is known by its first bytes, whatever it is called.  Tensors are mapped, 
 allows it.  Knows nothing about models; `pickles` reads what `torch.save` wrote.
 """
 
-import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,10 +14,26 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from ..writing import write_tensors
+from .header import METADATA, read_header
 from .pickles import read_pickle
 
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+PROTOCOLS = (b"\x02", b"\x03", b"\x04", b"\x05")  # of pickles
 MAX_HEADER = 100_000_000  # bytes; safetensors' own limit
+TYPES = {  # in a .safetensors header -> in torch
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
 STRANGERS: dict[bytes, str] = {
     b"version https://git-lfs": "a pointer of Git LFS, not the file itself; fetch that with `git lfs pull`",
     b"GGUF": "a GGUF file; quantised files of that kind cannot be read",
@@ -50,7 +65,7 @@ def read_state_dict(
     kind = _kind(path)
     if kind == "pickle":
         return read_pickle(path, device), {}
-    metadata = _header(path).get("__metadata__") or {}
+    metadata = read_header(path).get(METADATA) or {}
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
@@ -66,10 +81,36 @@ def read_shapes(path: str | Path) -> tuple[dict[str, tuple[int, ...]], dict[str,
     """
     path = Path(path)
     if _kind(path) == "pickle":
-        return {name: tuple(tensor.shape) for name, tensor in read_pickle(path).items()}, {}
-    header = _header(path)
-    metadata = header.pop("__metadata__", None) or {}
+        return {name: shape for name, (shape, _) in _pickled(path).items()}, {}
+    header = read_header(path)
+    metadata = header.pop(METADATA, None) or {}
     return {name: tuple(entry["shape"]) for name, entry in header.items()}, metadata
+
+
+def read_types(path: str | Path) -> dict[str, str]:
+    """The type of every tensor by name, in torch's words ("float16"); of a .safetensors file from the header.
+
+    Raises:
+        CheckpointError: as `read_state_dict`.
+    """
+    path = Path(path)
+    if _kind(path) == "pickle":
+        return {name: kind for name, (_, kind) in _pickled(path).items()}
+    header = read_header(path)
+    header.pop(METADATA, None)
+    return {name: TYPES.get(entry["dtype"], str(entry["dtype"])) for name, entry in header.items()}
+
+
+def _pickled(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    """(shape, type) of every tensor of a file of `torch.save`, which is gone through once."""
+    about = path.stat()
+    return _pickled_once(path, about.st_size, about.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _pickled_once(path: Path, _size: int, _time: int) -> dict[str, tuple[tuple[int, ...], str]]:
+    tensors = read_pickle(path)
+    return {key: (tuple(t.shape), str(t.dtype).removeprefix("torch.")) for key, t in tensors.items()}
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -79,7 +120,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
         CheckpointError: as `read_state_dict`.
     """
     path = Path(path)
-    return {} if _kind(path) == "pickle" else _header(path).get("__metadata__") or {}
+    return {} if _kind(path) == "pickle" else read_header(path).get(METADATA) or {}
 
 
 def write_state_dict(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -97,22 +138,11 @@ def _kind(path: Path) -> str:
     Raises:
         CheckpointError: there is no such file, or it is something else.
     """
-    if path.is_dir():
-        raise CheckpointError(f"{path} is a folder; name a file of weights.")
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            start = file.read(512)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"There is no file {path}.") from error
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
-    if size == 0:
-        raise CheckpointError(f"{path.name} is empty.")
+    start = _start(path)
     for magic, words in STRANGERS.items():
         if start.lstrip().lower().startswith(magic.lower()):
             raise CheckpointError(f"{path.name} is {words}.")
-    if start.startswith(b"PK\x03\x04") or (start[0] == 0x80 and start[1:2] in b"\x02\x03\x04\x05"):
+    if start.startswith(b"PK\x03\x04") or (start[0] == 0x80 and start[1:2] in PROTOCOLS):
         return "pickle"
     if len(start) > 8 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= MAX_HEADER:
         return "safetensors"
@@ -123,28 +153,24 @@ def _kind(path: Path) -> str:
     )
 
 
-def _header(path: Path) -> dict[str, Any]:
-    """The header of a .safetensors file.
+def _start(path: Path) -> bytes:
+    """The first bytes of a file.
 
     Raises:
-        CheckpointError: it is damaged, or the file ends before its tensors do.
+        CheckpointError: there are none, or it is no file.
     """
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        text = file.read(length)
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder; name a file of weights.")
     try:
-        header: dict[str, Any] = json.loads(text)
-        end = max((e["data_offsets"][1] for key, e in header.items() if key != "__metadata__"), default=0)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        if len(text) < length:
-            raise _cut(path, 8 + length) from error
-        raise CheckpointError(f"{path.name} has a damaged header.") from error
-    if path.stat().st_size < 8 + length + end:
-        raise _cut(path, 8 + length + end)
-    return header
-
-
-def _cut(path: Path, whole: int) -> CheckpointError:
-    """The error for a file that ends too early."""
-    size = path.stat().st_size
-    return CheckpointError(f"{path.name} is cut short: {size} of {whole} bytes are here. Download it again.")
+        size = path.stat().st_size
+        if not path.is_file():  # a pipe would be waited for, a device has no end
+            raise CheckpointError(f"{path.name} is a pipe or a device, not a file of weights.")
+        with path.open("rb") as file:
+            start = file.read(512)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"There is no file {path}.") from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+    if size == 0:
+        raise CheckpointError(f"{path.name} is empty.")
+    return start

@@ -1,112 +1,157 @@
 """Sizes of the networks from the names and shapes of a CompVis file alone.
 
-What those cannot tell is Stable Diffusion's: eight heads, or heads of 64 channels where layers are Stable
-Diffusion 2's; 32 groups.
+Names are this project's: CompVis's, with Stability AI's `conditioner.` of Stable Diffusion XL under
+`cond_stage_model.`  What names and shapes cannot tell is the family's: `zoo` for the latent diffusion paper's
+models, else Stable Diffusion's.
 """
 
-from ..errors import CheckpointError
-from ..models.config import AutoencoderConfig, ModelConfig, TextConfig, UNetConfig
-from .report import Shapes
+from dataclasses import replace
 
-UNET, FIRST_STAGE = "model.diffusion_model.", "first_stage_model."
-TEXT = "cond_stage_model.transformer.text_model."
-CLIP_SIZE = 49408  # entries of CLIP's vocabulary
+from ..errors import CheckpointError
+from ..models.autoencoder_config import AutoencoderConfig, FirstStageSizes, VQConfig
+from ..models.condition_config import (
+    ConditionConfig,
+    NeighboursConfig,
+    NoConditionConfig,
+    OpenCLIPConfig,
+    SDXLTextConfig,
+    TextConfig,
+)
+from ..models.config import ModelConfig, RecommendedSettings, UNetConfig
+from ..models.pixel_config import IdentityConfig
+from .infer_first_stage import first_stage_config
+from .infer_text import below, infer_condition
+from .infer_unet import infer_unet
+from .report import Shapes
+from .zoo import row_of, with_row
+
+UNET, FIRST_STAGE, CONDITION = "model.diffusion_model.", "first_stage_model.", "cond_stage_model."
+TEXT = CONDITION + "transformer.text_model."
+SDXL_SCALE, UPSCALER_SCALE = 0.13025, 0.08333
+PICTURE_EDITED = RecommendedSettings(steps=50, cfg_scale=7.5)
+SDXL = RecommendedSettings(steps=25, cfg_scale=7.0, width=1024, height=1024)
+SD2_V = RecommendedSettings(steps=25, cfg_scale=7.5, width=768, height=768)
+UPSCALER = RecommendedSettings(steps=50, cfg_scale=9.0, width=512, height=512)
+# marker of a model that is not to be drawn with as it is -> what it is and why not
+REFUSED: dict[str, str] = {
+    "edm_mean": "Playground 2.5, whose latents and noise levels are its own (EDM)",
+    "edm_vpred.sigma_max": "CosXL, whose noise levels are its own (EDM)",
+    "edm_vpred.sigma_min": "CosXL, whose noise levels are its own (EDM)",
+}
 
 
 def infer_config(shapes: Shapes, name: str) -> ModelConfig:
     """The sizes of all networks, from names and shapes alone.
 
     Raises:
-        CheckpointError: the U-Net takes more than latents, as for inpainting.
+        CheckpointError: it is of a family that cannot be loaded, which the message names.
     """
-    unet, autoencoder = _unet(_below(shapes, UNET)), _autoencoder(_below(shapes, FIRST_STAGE))
-    if unet.in_channels != autoencoder.embed_dim:
-        kinds = {9: "an inpainting model", 8: "InstructPix2Pix"}
-        kind = kinds.get(unet.in_channels, "a model that takes more than a prompt")
+    for marker, words in REFUSED.items():
+        if marker in shapes:
+            raise CheckpointError(f"{name} is {words}. Such models cannot be loaded.")
+    try:
+        return _infer(shapes, name)
+    except CheckpointError as error:
+        if name in str(error):
+            raise
+        raise CheckpointError(f"{name} has shapes that no network of its kind has. {error}") from error
+    except (KeyError, IndexError, ValueError, TypeError, ArithmeticError, StopIteration) as error:
+        missing = f" ({error})" if str(error) else ""
         raise CheckpointError(
-            f"{name} looks like {kind}: its U-Net has {unet.in_channels} channels in, latents have "
-            f"{autoencoder.embed_dim}. Such models cannot be loaded."
+            f"{name} has CompVis's names, but lacks weights that every such model has{missing}."
+        ) from error
+
+
+def _infer(shapes: Shapes, name: str) -> ModelConfig:
+    unet = infer_unet(below(shapes, UNET), name)
+    stage = below(shapes, FIRST_STAGE)
+    try:
+        autoencoder: FirstStageSizes = (
+            first_stage_config(stage) if stage else IdentityConfig(unet.out_channels)
         )
-    text = _text(_below(shapes, TEXT))
-    return ModelConfig(name=name, unet=unet, autoencoder=autoencoder, text=text)
+    except CheckpointError as error:
+        raise CheckpointError(f"{name} has an autoencoder that cannot be. {error}") from error
+    text = infer_condition(below(shapes, CONDITION), unet, name)
+    config = ModelConfig(
+        name=name,
+        unet=unet,
+        autoencoder=autoencoder,
+        text=text,
+        picture=_picture(unet, autoencoder, text, name),
+    )
+    row = row_of(config)
+    return _as_family(config) if row is None else with_row(config, row)
 
 
-def _below(shapes: Shapes, prefix: str) -> dict[str, tuple[int, ...]]:
-    return {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
+def _picture(unet: UNetConfig, autoencoder: FirstStageSizes, text: ConditionConfig, name: str) -> str | None:
+    """What the U-Net reads besides latents, a key of `PICTURES`.
 
-
-def _count(shapes: Shapes, prefix: str) -> int:
-    """How many numbered children a prefix has."""
-    numbers = {name.removeprefix(prefix).split(".")[0] for name in shapes if name.startswith(prefix)}
-    return len(numbers)
-
-
-def _unet(shapes: Shapes) -> UNetConfig:
-    channels = shapes["time_embed.0.weight"][1]
-    widths, blocks, depths = [channels], [0], [0]
-    for index in range(
-        1, max(int(name.split(".")[1]) for name in shapes if name.startswith("input_blocks.")) + 1
-    ):
-        block = f"input_blocks.{index}."
-        if block + "0.out_layers.3.weight" in shapes:
-            widths[-1] = shapes[block + "0.out_layers.3.weight"][0]
-            depths[-1] = _count(shapes, block + "1.transformer_blocks.")
-            blocks[-1] += 1
-        else:  # halving, with a convolution or without weights
-            widths, blocks, depths = [*widths, 0], [*blocks, 0], [*depths, 0]
-    middle = _count(shapes, "middle_block.1.transformer_blocks.")
-    same = {depth for depth in depths if depth} <= {middle}
-    keys = [shape for name, shape in shapes.items() if name.endswith("attn2.to_k.weight")]
-    linear = len(shapes.get("middle_block.1.proj_in.weight", ())) == 2
-    fixed_heads = linear or keys[0][1] == 1024
-    return UNetConfig(
-        in_channels=shapes["input_blocks.0.0.weight"][1],
-        out_channels=shapes["out.2.weight"][0],
-        model_channels=channels,
-        channel_mult=tuple(width // channels for width in widths),
-        num_res_blocks=blocks[0] if len(set(blocks)) == 1 else tuple(blocks),
-        attention_resolutions=tuple(2**level for level, depth in enumerate(depths) if depth),
-        num_heads=-1 if fixed_heads else 8,
-        num_head_channels=64 if fixed_heads else -1,
-        transformer_depth=middle if same else tuple(depths),
-        transformer_depth_middle=None if same else middle,
-        context_dim=keys[0][1],
-        use_linear_in_transformer=linear,
-        use_scale_shift_norm=shapes["middle_block.0.emb_layers.1.weight"][0] == 2 * widths[-1],
-        conv_resample=any(name.endswith(".0.op.weight") for name in shapes) or len(widths) == 1,
-        num_classes=shapes["label_emb.weight"][0] if "label_emb.weight" in shapes else None,
+    Raises:
+        CheckpointError: it is nothing that is known.
+    """
+    latent = autoencoder.embed_dim
+    more = unet.in_channels - latent
+    words = isinstance(text, TextConfig | OpenCLIPConfig | SDXLTextConfig)
+    if unet.num_classes == "sequential" and not isinstance(text, SDXLTextConfig):
+        raise CheckpointError(
+            f"{name} is Stable unCLIP: its U-Net reads the embedding of a picture. "
+            "Such models cannot be loaded."
+        )
+    if more == 0:
+        return None
+    if words and more == 1:
+        raise CheckpointError(
+            f"{name} is Stable Diffusion 2 with depth: its U-Net reads a map of distances, which another "
+            "network makes. Such models cannot be loaded."
+        )
+    if words and more == latent + 1:
+        return "inpaint"
+    if words and more == latent:
+        return "edit"
+    if words and more == 3 and isinstance(unet.num_classes, int):
+        return "upscale"
+    if isinstance(text, NoConditionConfig) and text.rescaler_channels == 0 and more == latent + 1:
+        return "inpaint_signed"
+    if isinstance(text, NoConditionConfig) and more == 3:
+        return "palette" if text.rescaler_channels else "low_resolution"
+    raise CheckpointError(
+        f"{name} takes more than a prompt: its U-Net has {unet.in_channels} channels in, latents have "
+        f"{latent}. What the others are is not known, and such models cannot be loaded."
     )
 
 
-def _autoencoder(shapes: Shapes) -> AutoencoderConfig:
-    channels, pixels = shapes["encoder.conv_in.weight"][:2]
-    levels = range(_count(shapes, "encoder.down."))
-    inner = shapes["decoder.conv_in.weight"][1]
-    usual = AutoencoderConfig()
-    return AutoencoderConfig(
-        ch=channels,
-        ch_mult=tuple(shapes[f"encoder.down.{i}.block.0.conv1.weight"][0] // channels for i in levels),
-        num_res_blocks=_count(shapes, "encoder.down.0.block."),
-        attn_resolutions=tuple(
-            usual.resolution // 2**i for i in levels if f"encoder.down.{i}.attn.0.q.weight" in shapes
-        ),
-        attn_type="vanilla" if "encoder.mid.attn_1.q.weight" in shapes else "none",
-        in_channels=pixels,
-        out_ch=shapes["decoder.conv_out.weight"][0],
-        z_channels=inner,
-        embed_dim=shapes["post_quant_conv.weight"][1],
-        double_z=shapes["encoder.conv_out.weight"][0] == 2 * inner,
+def _as_family(config: ModelConfig) -> ModelConfig:
+    """What else is known of Stable Diffusion's families, and of models that are nobody's."""
+    if config.picture == "upscale":
+        schedule = replace(config.schedule, linear_start=1e-4, linear_end=0.02)
+        return replace(
+            config,
+            latent_scaling_factor=UPSCALER_SCALE,
+            prediction_type="v",
+            schedule=schedule,
+            recommended=UPSCALER,
+        )
+    if isinstance(config.text, SDXLTextConfig):
+        return replace(config, latent_scaling_factor=SDXL_SCALE, recommended=SDXL)
+    if is_open(config):
+        # the 768-pixel models and most of what was made from them predict v; `Checkpoint.assumed` says so
+        return replace(config, prediction_type="v", recommended=SD2_V)
+    if isinstance(config.text, OpenCLIPConfig | TextConfig):
+        return replace(config, recommended=PICTURE_EDITED) if config.picture == "edit" else config
+    scale = 0.18215 if isinstance(config.autoencoder, AutoencoderConfig) else 1.0
+    best = RecommendedSettings(
+        steps=50,
+        cfg_scale=5.0
+        if isinstance(config.text, NeighboursConfig) or hasattr(config.text, "vocab_size")
+        else 1.0,
+        width=256,
+        height=256,
     )
+    vq = isinstance(config.autoencoder, VQConfig)
+    schedule = replace(config.schedule, linear_start=0.0015, linear_end=0.0195) if vq else config.schedule
+    return replace(config, latent_scaling_factor=scale, recommended=best, schedule=schedule)
 
 
-def _text(shapes: Shapes) -> TextConfig:
-    words, width = shapes["embeddings.token_embedding.weight"]
-    return TextConfig(
-        vocab_size=words,
-        hidden_size=width,
-        intermediate_size=shapes["encoder.layers.0.mlp.fc1.weight"][0],
-        num_hidden_layers=_count(shapes, "encoder.layers."),
-        num_attention_heads=width // 64 if width % 64 == 0 else 4,  # all of CLIP's have 64 channels per head
-        max_position_embeddings=shapes["embeddings.position_embedding.weight"][0],
-        tokenizer="clip" if words == CLIP_SIZE else "embedded",
-    )
+def is_open(config: ModelConfig) -> bool:
+    """Whether nothing in names and shapes tells if it predicts noise or v: Stable Diffusion 2's."""
+    return isinstance(config.text, OpenCLIPConfig) and config.picture is None

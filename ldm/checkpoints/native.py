@@ -6,14 +6,17 @@ Tensors under this project's names; the config, and a vocabulary that is not CLI
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
 from ..latent_diffusion import LatentDiffusion
-from ..models.config import ModelConfig
+from ..models.condition_config import OpenCLIPConfig, SDXLTextConfig
+from ..models.config import ModelConfig, TextConfig
 from ..models.tokenizer import Tokenizer
+from ..models.wordpiece import WordPieceTokenizer
 from .files import read_metadata, read_state_dict, write_state_dict
 from .report import Checkpoint
 
@@ -35,17 +38,43 @@ def read(path: Path) -> Checkpoint:
     try:
         config = ModelConfig.from_dict(json.loads(metadata[CONFIG]))
         table = json.loads(metadata[TOKENIZER]) if TOKENIZER in metadata else None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
         raise CheckpointError(f"{path.name} has a config that cannot be read: {error}.") from error
     except CheckpointError as error:
         raise CheckpointError(f"{path.name} has a config that cannot be read. {error}") from error
-    if table is not None:
-        tokenizer = Tokenizer.from_dict(table)
-    elif config.text.tokenizer == "clip":
-        tokenizer = Tokenizer.clip(config.text.max_position_embeddings, config.text.pad_token_id)
-    else:
-        raise CheckpointError(f"{path.name} names a vocabulary of its own but carries none.")
+    try:
+        tokenizer = _tokenizer(config, table, path.name)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path.name} has a vocabulary that cannot be read: {error}.") from error
+    except CheckpointError as error:
+        if path.name in str(error):
+            raise
+        raise CheckpointError(f"{path.name} has a vocabulary that cannot be read. {error}") from error
     return Checkpoint(path, config, tokenizer, tensors)
+
+
+def _tokenizer(config: ModelConfig, table: Any, name: str) -> Any:  # noqa: ANN401 - JSON; one of two kinds
+    """The vocabulary that is carried, else CLIP's; None where no words are read, or no vocabulary was known.
+
+    Raises:
+        CheckpointError: it is of the model's own, and not there.
+    """
+    text = config.text
+    if isinstance(table, dict) and "pieces" in table:
+        return WordPieceTokenizer([str(piece) for piece in table["pieces"]], int(table["length"]))
+    if table is not None:
+        return Tokenizer.from_dict(table)
+    if isinstance(text, SDXLTextConfig):
+        return Tokenizer.clip(
+            text.openclip.context_length, None if text.clip is None else text.clip.pad_token_id
+        )
+    if isinstance(text, OpenCLIPConfig):
+        return Tokenizer.clip(text.context_length, text.pad_token_id)
+    if not isinstance(text, TextConfig):
+        return None
+    if text.tokenizer != "clip":
+        raise CheckpointError(f"{name} names a vocabulary of its own but carries none.")
+    return Tokenizer.clip(text.max_position_embeddings, text.pad_token_id)
 
 
 def save(
@@ -65,12 +94,16 @@ def save(
         CheckpointError: the file cannot be written.
     """
     config = model.config if config is None else config
-    tokenizer = model.cond_stage_model.tokenizer
+    tokenizer = getattr(model.cond_stage_model, "tokenizer", None)
     metadata: dict[str, str] = {}
-    if tokenizer.is_clip:
-        config = replace(config, text=replace(config.text, tokenizer="clip"))
-    else:
-        config = replace(config, text=replace(config.text, tokenizer="embedded"))
+    if tokenizer is not None and isinstance(config.text, TextConfig):
+        config = replace(
+            config, text=replace(config.text, tokenizer="clip" if tokenizer.is_clip else "embedded")
+        )
+    if isinstance(tokenizer, WordPieceTokenizer):
+        table: dict[str, Any] = {"pieces": tokenizer.pieces, "length": tokenizer.length}
+        metadata[TOKENIZER] = json.dumps(table, separators=(",", ":"))
+    elif tokenizer is not None and not tokenizer.is_clip:
         metadata[TOKENIZER] = json.dumps(tokenizer.to_dict(), separators=(",", ":"))
     metadata[CONFIG] = json.dumps(config.to_dict())
     tensors = {key: _as(tensor, dtype) for key, tensor in model.state_dict().items()}

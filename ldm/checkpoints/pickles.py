@@ -23,6 +23,7 @@ from torch import Tensor
 from ..errors import CheckpointError
 
 NESTS = ("state_dict", "model_state_dict", "model", "module", "params")
+TAUGHT = "string_to_param"  # the vectors of a textual inversion, whose names begin with this here
 UNREADABLE = (
     *(pickle.UnpicklingError, RuntimeError, EOFError, OSError, TypeError, ValueError, KeyError, IndexError),
     *(
@@ -97,6 +98,15 @@ class Rebuild(Placeholder):
         return self._function(*args)
 
 
+class Parameters(dict[str, object]):
+    """Stands for torch's `ParameterDict`, which the first textual inversions are; keeps its parameters."""
+
+    def __setstate__(self, state: object) -> None:
+        parameters = state.get("_parameters") if isinstance(state, Mapping) else None
+        if isinstance(parameters, Mapping):
+            self.update(parameters)
+
+
 def _tensor(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> Tensor:  # noqa: ANN401
     return torch._utils._rebuild_tensor(storage, offset, size, stride)
 
@@ -112,6 +122,7 @@ def _subclass(function: object, _type: object, args: tuple[object, ...], _state:
 
 FUNCTIONS: dict[tuple[str, str], object] = {
     ("collections", "OrderedDict"): OrderedDict,
+    ("torch.nn.modules.container", "ParameterDict"): Parameters,
     ("torch._utils", "_rebuild_tensor"): Rebuild(_tensor),
     ("torch._utils", "_rebuild_tensor_v2"): Rebuild(_tensor),
     ("torch._utils", "_rebuild_parameter"): Rebuild(_first),
@@ -120,8 +131,12 @@ FUNCTIONS: dict[tuple[str, str], object] = {
 }
 
 
-class Unpickler(pickle.Unpickler):
-    """Knows `FUNCTIONS`; any other name is a `Placeholder`, or an error if nothing honest would name it."""
+class Unpickler(pickle._Unpickler):
+    """Knows `FUNCTIONS`; any other name is a `Placeholder`, or an error if nothing honest would name it.
+
+    Python's own rather than the one in C, which makes room for as many remembered objects as a file says that
+    there are: ten bytes could ask for all memory.
+    """
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
         """What a name in the file stands for; nothing is imported."""
@@ -161,10 +176,10 @@ def read_pickle(path: Path, device: str | torch.device = "cpu") -> dict[str, Ten
     Raises:
         CheckpointError: the file is cut short, names a function that could do harm, or holds no tensors.
     """
-    is_zip = zipfile.is_zipfile(path)
-    if is_zip and _is_program(path):
-        raise CheckpointError(f"{path.name} is a TorchScript program, not a file of weights.")
     try:
+        is_zip = zipfile.is_zipfile(path)
+        if is_zip:
+            _check_archive(path)
         found = _read(path, device, is_zip)
     except _Refused as error:
         raise CheckpointError(
@@ -175,6 +190,8 @@ def read_pickle(path: Path, device: str | torch.device = "cpu") -> dict[str, Ten
         raise CheckpointError(
             f"{path.name} cannot be read; it may be cut short or damaged ({_short(error)})."
         ) from error
+    if isinstance(found, list | tuple) and found:  # NCSN's files: weights, then an optimizer's state
+        found = found[0]
     tensors = _tensors(found)
     if not tensors:
         raise CheckpointError(f"{path.name} holds no weights.")
@@ -182,19 +199,36 @@ def read_pickle(path: Path, device: str | torch.device = "cpu") -> dict[str, Ten
 
 
 def _read(path: Path, device: str | torch.device, is_zip: bool) -> object:
+    def load(**options: Any) -> object:  # noqa: ANN401
+        if path.name.endswith(".safetensors"):  # torch goes by the name, and would not open it as it is
+            with path.open("rb") as file:
+                return torch.load(file, map_location=device, **options)
+        return torch.load(path, map_location=device, mmap=is_zip, **options)
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about classes whose source is not here
         try:
-            return torch.load(path, map_location=device, weights_only=True, mmap=is_zip)
+            return load(weights_only=True)
         except pickle.UnpicklingError:
-            return torch.load(
-                path, map_location=device, weights_only=False, mmap=is_zip, pickle_module=_module()
-            )
+            return load(weights_only=False, pickle_module=_module())
 
 
-def _is_program(path: Path) -> bool:
+def _check_archive(path: Path) -> None:
+    """Raise CheckpointError for an archive that `torch.save` did not write, or that is larger inside."""
     with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+        entries = archive.infolist()
+    names = [entry.filename for entry in entries]
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise CheckpointError(f"{path.name} is a TorchScript program, not a file of weights.")
+    if names and all(name.endswith(".npy") for name in names):
+        raise CheckpointError(f"{path.name} is an archive of NumPy arrays, not a file of weights.")
+    if not any(name.endswith("data.pkl") for name in names):
+        raise CheckpointError(f"{path.name} is a zip archive, not a file of weights; unpack it first.")
+    packed = [entry for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
+    if packed or sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise CheckpointError(
+            f"{path.name} is larger inside than outside, as no file of weights is; it may be an attack."
+        )
 
 
 def _tensors(found: object, depth: int = 0) -> dict[str, Tensor]:
@@ -205,6 +239,9 @@ def _tensors(found: object, depth: int = 0) -> dict[str, Tensor]:
         inner = _tensors(found.get(key), depth + 1)
         if inner:
             return inner
+    taught = _tensors(found.get(TAUGHT), depth + 1)
+    if taught:
+        return {f"{TAUGHT}.{key}": value for key, value in taught.items()}
     items = ((key, value) for key, value in found.items() if isinstance(key, str))
     return {key: value.detach() for key, value in items if isinstance(value, Tensor)}
 

@@ -1,11 +1,14 @@
-"""The small decoder of a model: one .safetensors file of ours beside the model's own.
+"""The small decoder of a model: one .safetensors file of ours beside the model's own, or TAESD.
 
 `<stem>-preview.safetensors` belongs to `<stem>.safetensors` (or `.ckpt` ...).  Its config is JSON in the
-metadata, and names the model.
+metadata, and names the model.  TAESD decodes the latents of every Stable Diffusion 1 and 2, TAESDXL those of
+XL; one of them in the same folder serves all such models there.
 """
 
 import json
+import logging
 from dataclasses import replace
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +16,22 @@ import torch
 
 from ..errors import CheckpointError
 from ..latent_diffusion import LatentDiffusion
+from ..models.autoencoder_config import AutoencoderConfig
 from ..models.preview import PreviewConfig, PreviewDecoder
+from ..models.tiny import TinyAutoencoder
 from ..speed import preferred_dtype
 from .files import SUFFIXES, read_state_dict, write_state_dict
+from .first_stage import is_first_stage, load_first_stage, read_config
 from .report import load_strict
 
 CONFIG = "ldm_preview_config"
 SUFFIX = "-preview.safetensors"
+TINY: dict[float, str] = {  # latent_scaling_factor of a model -> what the name of its TAESD begins with
+    0.18215: "taesd",
+    0.13025: "taesdxl",
+}
+OTHERS = ("taesdxl", "taesd3")  # begin with "taesd" too, and speak other latents
+log = logging.getLogger(__name__)
 
 
 def preview_path(checkpoint: Path) -> Path:
@@ -78,13 +90,18 @@ def load_preview(path: str | Path, dtype: torch.dtype | None = None) -> PreviewD
 
 
 def add_preview(model: LatentDiffusion, checkpoint: Path) -> None:
-    """Have a model draw previews by the small decoder beside its checkpoint, if there is one.
+    """Have a model draw previews by the small decoder beside its checkpoint, or by a TAESD, if there is one.
+
+    A TAESD that cannot be read is passed by, with a warning: it belongs to no model in particular.
 
     Raises:
-        CheckpointError: the file is damaged, or decodes other latents than the model's.
+        CheckpointError: the model's own file is damaged, or decodes other latents than the model's.
     """
     path = preview_path(checkpoint)
     if not path.is_file():
+        tiny = load_tiny(model, checkpoint.parent)
+        if tiny is not None:
+            model.use_small_decoder(tiny)
         return
     decoder = load_preview(path)
     theirs, ours = decoder.config, (model.latent_channels, model.downsampling_factor)
@@ -95,3 +112,30 @@ def add_preview(model: LatentDiffusion, checkpoint: Path) -> None:
             "Move it away, or give it the name of its own model."
         )
     model.use_small_decoder(decoder)
+
+
+def load_tiny(model: LatentDiffusion, folder: Path) -> TinyAutoencoder | None:
+    """The TAESD in a folder that decodes a model's latents; None if there is none that can be read."""
+    sizes, scale = model.config.autoencoder, model.latent_scaling_factor
+    begins = next((words for factor, words in TINY.items() if isclose(factor, scale, rel_tol=1e-3)), None)
+    if begins is None or not isinstance(sizes, AutoencoderConfig):
+        return None
+    for path in sorted(folder.iterdir()):
+        name = path.name.lower()
+        others = tuple(other for other in OTHERS if other != begins)
+        if not name.startswith(begins) or name.startswith(others):
+            continue
+        try:
+            if not is_first_stage(path):
+                continue
+            theirs = read_config(path).autoencoder
+            fits = (theirs.embed_dim, theirs.downsampling_factor) == (
+                sizes.embed_dim,
+                sizes.downsampling_factor,
+            )
+            if theirs.kind == "taesd" and fits and getattr(theirs, "has_decoder", False):
+                net: TinyAutoencoder = load_first_stage(path, "cpu").first_stage_model
+                return net
+        except CheckpointError as error:
+            log.warning("No previews by %s: %s", path.name, error)
+    return None

@@ -8,17 +8,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from ..models.config import ModelConfig
-from ..models.tokenizer import Tokenizer
 from ..writing import ALIGNMENT
+from .mapped import Mapped
 
 NAMED = 3  # keys that a message spells out
+ROOM = 110  # characters for them, where there is more than one
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -29,16 +30,18 @@ class Checkpoint:
     Attributes:
         path: the file.
         config: sizes of the networks.
-        tokenizer: the vocabulary that goes with its text encoder.
+        tokenizer: the vocabulary that goes with its text encoder; None without one.
         tensors: the weights under this project's names; windows into the file where that can be.
         leftovers: patterns of names that need no place in the model.
+        assumed: fields of the config that nothing in the file tells, so that they are guesses.
     """
 
     path: Path
     config: ModelConfig
-    tokenizer: Tokenizer
+    tokenizer: Any
     tensors: dict[str, Tensor]
     leftovers: tuple[str, ...] = field(default=())
+    assumed: tuple[str, ...] = field(default=())
 
 
 class Format(Protocol):
@@ -59,6 +62,7 @@ def load_strict(
     leftovers: Iterable[str] = (),
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
+    dtypes: Mapping[str, torch.dtype] | None = None,
 ) -> None:
     """Make `state` the weights of a model that was built on the meta device.
 
@@ -70,6 +74,7 @@ def load_strict(
         name: of the file, for messages.
         leftovers: patterns of names that may be left over.
         dtype: of all weights with fractions; None keeps the file's.
+        dtypes: start of a name -> another one for the weights so called.
 
     Raises:
         CheckpointError: a weight is missing, left over, or of another shape; the model is unchanged then.
@@ -80,11 +85,15 @@ def load_strict(
     if problems:
         raise CheckpointError(f"{name} {', and '.join(problems)}.")
     converted: dict[str, Tensor] = {}
+    mapped = Mapped()
     for key in wanted:
-        tensor = state.pop(key)
-        target = dtype if tensor.is_floating_point() else None
+        tensor = original = state.pop(key)
+        own = next((other for start, other in (dtypes or {}).items() if key.startswith(start)), dtype)
+        target = own if tensor.is_floating_point() else None
         tensor = tensor.to(device=device, dtype=target or tensor.dtype)
         converted[key] = tensor.clone() if tensor.data_ptr() % ALIGNMENT else tensor
+        if converted[key].data_ptr() != original.data_ptr():
+            mapped.let_go(original)
     state.clear()
     model.load_state_dict(converted, assign=True)
     _make_real(model, device)
@@ -116,7 +125,12 @@ def is_leftover(key: str, patterns: Iterable[str]) -> bool:
 
 
 def _first(keys: list[str]) -> str:
-    return ", ".join(keys[:NAMED]) + (" ..." if len(keys) > NAMED else "")
+    """As many as a sentence has room for, at least one."""
+    shown = keys[:1]
+    for key in keys[1:NAMED]:
+        if len(", ".join((*shown, key))) <= ROOM:
+            shown.append(key)
+    return ", ".join(shown) + (" ..." if len(keys) > len(shown) else "")
 
 
 def _make_real(model: nn.Module, device: torch.device | str) -> None:

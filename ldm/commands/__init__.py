@@ -5,6 +5,7 @@ Each module has `add(command)`, which registers its commands.  Heavy imports are
 """
 
 import argparse
+import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..settings import Settings
 
 if TYPE_CHECKING:
+    from ..checkpoints.hub import Fetched
     from ..latent_diffusion import LatentDiffusion
 
 Function = Callable[[argparse.Namespace], None]
@@ -23,6 +25,13 @@ class Command(Protocol):
 
     def __call__(self, name: str, function: Function, text: str) -> argparse.ArgumentParser:
         """The parser of a new command, to add options to."""
+
+
+def fetching(done: "Fetched") -> None:
+    """Print how far a download is, over and over on one line of standard error."""
+    end = "\n" if done.done >= done.total else ""
+    share = f"{100 * done.done / done.total:3.0f} %" if done.total else ""
+    print(f"\r{share} {done.number}/{done.count} {done.file:<60.60}", end=end, file=sys.stderr, flush=True)
 
 
 def model_options(parser: argparse.ArgumentParser) -> None:

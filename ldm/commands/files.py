@@ -1,15 +1,16 @@
 """`roundtrip`, `inspect` and `convert`: pictures and checkpoints that are there."""
 
 import argparse
-import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..errors import SettingsError
-from . import Command, model_options
+from ..errors import SettingsError, check_choice
+from . import Command, fetching, model_options
+from .inspecting import add_options, inspect
 
 if TYPE_CHECKING:
-    from torch import nn
+    from ..latent_diffusion import LatentDiffusion
 
 
 def add(command: Command) -> None:
@@ -22,12 +23,16 @@ def add(command: Command) -> None:
     roundtrip.add_argument("--seed", type=int, default=0)
     roundtrip.add_argument("--out", type=Path, default=Path("outputs/roundtrip.png"))
 
-    inspect = command("inspect", _inspect, "Say what a checkpoint is.")
-    inspect.add_argument("checkpoint", type=Path, nargs="?", default=None)
+    add_options(command("inspect", inspect, "Say what a checkpoint is, and whether it is whole."))
 
-    convert = command("convert", _convert, "Write a checkpoint as a diffusers folder.")
-    convert.add_argument("checkpoint", type=Path)
-    convert.add_argument("folder", type=Path)
+    convert = command("convert", _convert, "Write a checkpoint in another layout, every tensor as it is.")
+    convert.add_argument("checkpoint", type=Path, help="a file, a folder, or a repository of the Hub")
+    convert.add_argument("target", type=Path, help="a new folder, or a .safetensors file")
+    convert.add_argument(
+        "--to",
+        default=None,
+        help="native, compvis or diffusers; by the target if not given: a .safetensors file is native",
+    )
 
 
 def _roundtrip(options: argparse.Namespace) -> None:
@@ -57,40 +62,21 @@ def _roundtrip(options: argparse.Namespace) -> None:
     print(options.out)
 
 
-def _inspect(options: argparse.Namespace) -> None:
-    from ..checkpoints import find_file, load
-    from ..checkpoints.first_stage import is_first_stage, load_first_stage
-
-    path = find_file(options.checkpoint)
-    if is_first_stage(path):
-        stage = load_first_stage(path, device="cpu")
-        net = stage.first_stage_model
-        print("a first stage alone, a VQ autoencoder: for round trips")
-        _describe(
-            stage.config.to_dict(),
-            {"encoder": net.encoder, "codebook": net.quantize, "decoder": net.decoder},
-        )
-        return
-    model = load(path, device="cpu")
-    parts = {
-        "U-Net": model.model,
-        "autoencoder": model.first_stage_model,
-        "text encoder": model.cond_stage_model,
-    }
-    _describe(model.config.to_dict(), parts)
-
-
-def _describe(config: dict[str, Any], parts: dict[str, "nn.Module"]) -> None:
-    config["training"] = {
-        k: v for k, v in config["training"].items() if not isinstance(v, dict)
-    } or "see the file"
-    print(json.dumps(config, indent=2, ensure_ascii=False))
-    for name, module in parts.items():
-        print(f"{name:<14}{sum(p.numel() for p in module.parameters()):>14,} parameters")
-
-
 def _convert(options: argparse.Namespace) -> None:
-    from ..checkpoints import build, convert, find_file, read
+    from ..checkpoints import build, convert, find_file, read, save
+    from ..checkpoints.compvis_export import write_compvis
 
-    convert(build(read(find_file(options.checkpoint)), "cpu", None), options.folder)  # in its own precision
-    print(options.folder)
+    writers: dict[str, Callable[[LatentDiffusion, Path], None]] = {
+        "native": save,
+        "compvis": write_compvis,
+        "diffusers": convert,
+    }
+    is_file = options.target.suffix.lower() == ".safetensors"
+    to = options.to or ("native" if is_file else "diffusers")
+    check_choice("layout", to, writers)
+    if is_file == (to == "diffusers"):
+        wanted = "a folder" if to == "diffusers" else "a .safetensors file"
+        raise SettingsError(f"The layout {to} is {wanted}, got the target {str(options.target)!r}.")
+    path = find_file(options.checkpoint, fetching)
+    writers[to](build(read(path), "cpu", None), options.target)  # in its own precision
+    print(options.target)

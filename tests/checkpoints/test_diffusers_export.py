@@ -13,8 +13,10 @@ from ldm.checkpoints.diffusers_export import autoencoder_weights, unet_weights
 from ldm.errors import CheckpointError
 from ldm.generation import generate, noise_stream
 from ldm.models.config import AutoencoderConfig, ScheduleConfig, TextConfig, UNetConfig
+from ldm.models.tokenizer import Tokenizer
 from ldm.settings import Settings
 
+from .families import FAMILIES
 from .models import NEGATIVE, PROMPT, default_config, own_tokenizer, random_model, sd_config
 
 SETTINGS = Settings(PROMPT, NEGATIVE, steps=8, cfg_scale=3.0, cfg_rescale=0.7, width=64, height=96, seed=3)
@@ -195,3 +197,56 @@ def test_a_full_disk_leaves_nothing(tmp_path, model, monkeypatch):
     with pytest.raises(CheckpointError, match=re.escape("could not be written: No space left on device.")):
         convert(model, tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
+
+
+PIPELINES = {
+    "sd1-inpainting": "StableDiffusionInpaintPipeline",
+    "instruct-pix2pix": "StableDiffusionInstructPix2PixPipeline",
+    "sd2": "StableDiffusionPipeline",
+    "x4-upscaler": "StableDiffusionUpscalePipeline",
+    "sdxl": "StableDiffusionXLPipeline",
+    "sdxl-inpainting": "StableDiffusionXLInpaintPipeline",
+    "sdxl-refiner": "StableDiffusionXLImg2ImgPipeline",
+    "unconditional": "LDMPipeline",
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("family", PIPELINES)
+def test_a_model_of_every_family_is_opened_by_its_pipeline(diffusers, tmp_path, family):
+    model = random_model(FAMILIES[family], tokenizer=Tokenizer.clip())
+    convert(model, tmp_path / "model")
+    pipeline = diffusers.DiffusionPipeline.from_pretrained(tmp_path / "model")
+    assert type(pipeline).__name__ == PIPELINES[family]
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, model.config.unet.in_channels, 8, 12, generator=generator)
+    t, made = torch.tensor([10, 700]), model.get_conditioning([PROMPT])
+    close(theirs_of(pipeline, x, t, made), ours_of(model, x, t, made))
+    z = torch.randn(1, model.latent_channels, 4, 6, generator=generator)
+    stage = pipeline.vqvae if family == "unconditional" else pipeline.vae
+    close(stage.decode(z / stage.config.scaling_factor).sample, model.autoencoder_decode(z))
+
+
+def ours_of(model, x, t, made):
+    vector = None if made.vector is None else made.vector.expand(2, -1)
+    if model.config.picture == "upscale":
+        vector = torch.tensor([20, 20])
+    return model(x, t, made.context.expand(2, -1, -1), vector)
+
+
+def theirs_of(pipeline, x, t, made):
+    """What their U-Net says, told what their text encoders make of the prompt."""
+    name = type(pipeline).__name__
+    if name == "LDMPipeline":
+        return pipeline.unet(x, t).sample
+    if "XL" in name:
+        context, _, pooled, _ = pipeline.encode_prompt(PROMPT, device="cpu")
+        sizes = made.vector[:, pooled.shape[1] :]  # ours, already embedded
+        numbers = [1024, 1024, 0, 0, *([6.0] if "Img2Img" in name else [1024, 1024])]
+        close(sizes, pipeline.unet.add_time_proj(torch.tensor(numbers)).reshape(1, -1))
+        added = {"text_embeds": pooled.expand(2, -1), "time_ids": torch.tensor([numbers] * 2)}
+        return pipeline.unet(x, t, context.expand(2, -1, -1), added_cond_kwargs=added).sample
+    padded = pipeline.tokenizer(PROMPT, padding="max_length", truncation=True, return_tensors="pt")
+    context = pipeline.text_encoder(padded.input_ids)[0]
+    labels = torch.tensor([20, 20]) if "Upscale" in name else None
+    return pipeline.unet(x, t, context.expand(2, -1, -1), class_labels=labels).sample

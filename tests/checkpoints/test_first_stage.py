@@ -101,7 +101,7 @@ def test_a_first_stage_is_no_model(path):
 def test_what_is_no_first_stage_is_refused(path, tmp_path):
     save(tiny_model(), tmp_path / "tiny.safetensors")
     assert refused(load_first_stage, tmp_path / "tiny.safetensors") == (
-        "tiny.safetensors is no first stage of this program."
+        "tiny.safetensors is no first stage alone; it is a whole model."
     )
     assert refused(load_first_stage, tmp_path / "none.safetensors") == (
         f"There is no file {tmp_path / 'none.safetensors'}."
@@ -136,7 +136,7 @@ def test_a_config_that_is_none_is_refused(path, text):
 
 def test_sizes_that_no_network_can_have_are_refused(stage, path):
     config = stage.config.to_dict()
-    config["vq"]["autoencoder"]["num_groups"] = 5
+    config["autoencoder"]["autoencoder"]["num_groups"] = 5
     rewritten(path, {KIND: json.dumps(config)})
     assert refused(load_first_stage, path) == (
         "default-vq.safetensors has sizes that no network can have: num_channels (16) must be divisible by "

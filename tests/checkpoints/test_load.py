@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ldm.checkpoints import FORMATS, find, load, save, weights_folder
+from ldm.checkpoints import FORMATS, convert, find, load, save, weights_folder
 from ldm.errors import CheckpointError
 from ldm.speed import preferred_dtype
 
@@ -22,13 +22,16 @@ def written(name, folder):
     if name == "native":
         model = random_model(default_config())
         save(model, path)
+    elif name == "diffusers":
+        path, model = folder / name, random_model(default_config())
+        convert(model, path)
     else:
         model = random_model(sd_config())
         save_file(model.state_dict(), path)
     return path, model
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", ["native", "compvis", "diffusers"])
 def test_a_checkpoint_of_every_format_survives_loading_and_saving(tmp_path, name):
     path, model = written(name, tmp_path)
     assert next(key for key, form in FORMATS.items() if form.matches(path)) == name
@@ -93,15 +96,27 @@ def test_a_model_is_loaded_onto_the_gpu(tmp_path, model):
 
 
 @pytest.mark.parametrize(
-    ("key", "words"),
+    ("key", "sentence"),
     [
-        ("conditioner.embedders.1.model.x", "Stable Diffusion XL"),
-        ("lora_unet_x.lora_up.weight", "a LoRA, a change to a model and not a model"),
-        ("some.weight", "something unknown"),
+        (
+            "conditioner.embedders.1.model.x",
+            "looks like Stable Diffusion XL, but is not all of it: it has no U-Net (model.diffusion_model) "
+            "and autoencoder (first_stage_model).",
+        ),
+        (
+            "lora_unet_x.lora_up.weight",
+            "is a LoRA and no model: it changes a model: put it into weights/ or a folder there, and name it "
+            "with a weight beside the prompt.",
+        ),
+        (
+            "some.weight",
+            "looks like something unknown; that cannot be loaded as a model. What does is listed in "
+            "docs/checkpoints.md.",
+        ),
     ],
 )
 @pytest.mark.parametrize("name", ["x.safetensors", "x.ckpt"])
-def test_another_family_is_said_to_be_one(tmp_path, key, words, name):
+def test_another_family_is_said_to_be_one(tmp_path, key, sentence, name):
     path = tmp_path / name
     if name == "x.ckpt":
         torch.save({key: torch.ones(1)}, path)
@@ -109,13 +124,12 @@ def test_another_family_is_said_to_be_one(tmp_path, key, words, name):
         save_file({key: torch.ones(1)}, path)
     with pytest.raises(CheckpointError) as error:
         load(path, "cpu")
-    assert str(error.value) == (
-        f"{name} looks like {words}; that cannot be loaded. "
-        "What can: models of this program, and Stable Diffusion 1 models in one file."
-    )
+    assert str(error.value) == f"{name} {sentence}"
 
 
-def test_a_folder_of_diffusers_is_an_error(tmp_path):
+def test_a_folder_without_a_model_is_an_error(tmp_path):
     with pytest.raises(CheckpointError) as error:
         load(tmp_path, "cpu")
-    assert str(error.value) == f"{tmp_path} is a folder; name a file of weights."
+    assert str(error.value) == (
+        f"{tmp_path.name} is a folder without a model; name a file of weights, or a folder of diffusers."
+    )

@@ -93,7 +93,7 @@ def test_a_file_that_is_none_is_refused(path, tmp_path):
     assert message(load_preview, other) == "other.safetensors is no small decoder of this program."
     assert message(load, other) == (
         "other.safetensors looks like a small decoder for previews, an addition to a model; "
-        "that cannot be loaded. What can: models of this program, and Stable Diffusion 1 models in one file."
+        "that cannot be loaded as a model. What does is listed in docs/checkpoints.md."
     )
     save_file(tensors, other, {CONFIG: json.dumps(SIZES | {"colour": "red"})})
     assert message(load_preview, other) == (
