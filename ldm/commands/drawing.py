@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
+from ..lora.typed import as_pairs
 from ..settings import Settings
 from . import Command, model_options, settings_for
 
@@ -65,6 +66,8 @@ def add(command: Command) -> None:
 
 def _kind(annotation: str) -> tuple[Callable[[str], object], str]:
     """How a field of `Settings` is read from the command line, and what its help calls it."""
+    if "str, float" in annotation:
+        return as_pairs, "name:weight,..."
     if "tuple" in annotation:
         return _numbers, "n,n,..."
     for kind in (float, int):
@@ -80,8 +83,9 @@ def _numbers(text: str) -> tuple[float, ...]:
 
 def _generate(options: argparse.Namespace) -> None:
     from .. import png, run_file
-    from ..checkpoints import find_file, load
+    from ..checkpoints import find_file, load, weights_folder
     from ..engine import find_draft, required
+    from ..engine.weights import equip
     from ..generation import finish, generate
     from ..generation.start import steps_of
     from ..images import open_image
@@ -89,11 +93,12 @@ def _generate(options: argparse.Namespace) -> None:
 
     model = load(options.weights, device=options.device)
     draft = required(find_draft(model, find_file(options.weights)), model) if options.draft else None
+    equip(model, weights_folder())
     model = model if draft is None else draft.open()
     settings = settings_for(options, model, options.prompt)
     if draft is not None:
         draft.check(settings)
-    said = notice(settings.prompt, settings.negative_prompt, model.config)
+    said = notice(settings.prompt, settings.negative_prompt, model.config, model.conditioner.unread)
     if said:
         print(f"note: {said}", file=sys.stderr)
     image, mask = (None if p is None else open_image(p) for p in (options.init_image, options.mask))
