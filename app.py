@@ -31,17 +31,19 @@ def serve(given: argparse.Namespace) -> int:
     decorator = zero_gpu.on_device() if zero_gpu.wanted() else None  # before torch sees a device
     import torch
 
-    from ldm.engine import Engine
+    from ldm.engine import Engine, Limits
     from ldm.errors import LdmError
     from ldm.speed import keep_freed_memory
     from ldm.ui import build_app, launch
+    from ldm.ui.events import on_a_space
 
     keep_freed_memory()
     # the library silences it while it traces, but a thread cannot do that for itself alone
     warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
     try:
         options = {} if decorator is None else {"on_device": decorator}
-        engine = Engine(given.weights, device=given.device, **options)
+        limits = Limits(switching=not (given.keep_model or on_a_space()))
+        engine = Engine(given.weights, device=given.device, limits=limits, **options)
     except LdmError as error:
         print(error, file=sys.stderr)
         return 2
@@ -65,6 +67,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--host", help="address to listen on (default: GRADIO_SERVER_NAME, else 127.0.0.1)")
     made.add_argument(
         "--port", type=int, help="port (default: GRADIO_SERVER_PORT, else the first free one from 7860)"
+    )
+    made.add_argument(
+        "--keep-model",
+        action="store_true",
+        help="let nobody open another model from the page (so it is on a Space anyway)",
     )
     return made
 

@@ -11,18 +11,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..errors import LdmError
+from ..generation.shown import NEEDS
 from ..latent_diffusion import LatentDiffusion
 from ..settings import Settings
 from ..trace import Step
 from .device import Asked, Device
 from .draft import Draft, find_draft, required
 from .limits import LOCAL, Limits
+from .opening import Opened, retire
 from .records import Job, Run
 from .runs import Runs
 from .size import cost
 from .weights import choose, open_model
 
-__all__ = ["LOCAL", "Draft", "Engine", "Limits", "Run", "choose", "find_draft", "required"]
+__all__ = ["LOCAL", "Draft", "Engine", "Limits", "Opened", "Run", "choose", "find_draft", "required"]
+
+WORDS = ("clip", "openclip", "sdxl", "bert", "none")  # kinds of condition that a few words do for
 
 T = TypeVar("T")
 
@@ -38,6 +43,7 @@ class Engine(Runs):
     Attributes:
         model: what draws, and decodes what is shown.
         draft: draws in a few steps in its place, where that is asked for; None where it has none.
+        opened: the file that the model is from.
 
     Raises:
         CheckpointError: no checkpoint, or not one this program can read; or its draft is damaged.
@@ -53,6 +59,8 @@ class Engine(Runs):
         limits: Limits | None = None,
         on_device: Callable[[Any], Any] | None = None,
     ) -> None:
+        self._device_name, self._lent = device, on_device is not None
+        self.opened = Opened(weights or choose(folder))
         self.model = open_model(weights, folder, device)
         self.draft = find_draft(self.model, weights, folder)
         super().__init__(Device(self.model, self.draft, on_device), limits or Limits())
@@ -81,10 +89,46 @@ class Engine(Runs):
         result: T = job.result
         return result
 
+    def may_switch(self, visitor: str = LOCAL) -> bool:
+        """Whether a visitor may open another model."""
+        welcome = visitor == LOCAL or self.limits.guests
+        return self.limits.switching and not self._lent and welcome
+
+    def open(self, wanted: Opened, visitor: str = LOCAL) -> None:
+        """Draw with another model from now on, for everybody; waits for its turn.
+
+        The model in use stays until the other one is whole.  Runs of the old one keep their steps and their
+        pictures; those that were waiting or paused go on only when it is opened again.
+
+        Raises:
+            LdmError: this machine keeps its model, or the other cannot be opened; nothing is changed then.
+        """
+        if not self.may_switch(visitor):
+            raise LdmError(f"This server keeps {self.model.name}; start your own to open another model.")
+
+        def work(_: Job) -> None:
+            self._exchange(wanted)
+
+        job = Job(visitor, None, work, visitor)
+        self._worker.submit(job)
+        self._worker.wait(job)
+        if job.error is not None:
+            raise job.error
+
+    def _exchange(self, wanted: Opened) -> None:
+        model = open_model(wanted.path, None, self._device_name, wanted)
+        draft = find_draft(model, wanted.path)
+        old = (self.model, *(() if self.draft is None else (self.draft.held,)))
+        self.model, self.draft, self.opened = model, draft, wanted
+        self._device.use(model, draft)
+        retire(old)
+
     def warm_up(self) -> None:
         """Draw once in the background, so that the first visitor does not wait for graphs to be traced."""
         recommended = asdict(self.model.config.recommended) | {"steps": 2}
         settings = Settings(prompt="a warm-up", **recommended)
+        if self.model.config.picture in NEEDS or self.model.config.text.kind not in WORDS:
+            return  # it needs more than a few words
 
         def work(_: Job) -> None:
             for made in self._device.draw(Asked(settings)):

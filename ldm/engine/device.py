@@ -11,14 +11,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..errors import LdmError
 from ..generation import check, finish, generate, kept_picture, resume, way_on
 from ..generation.forks import check_fork
-from ..generation.start import Picture, steps_of
+from ..generation.shown import Picture
+from ..generation.start import steps_of
 from ..images import to_images
 from ..latent_diffusion import LatentDiffusion
 from ..settings import Settings
 from ..trace import Step, Trace
 from .draft import Draft, required
+
+OTHER = "This run was begun with {}, and {} is open now. Open that one again on the tab Model to go on."
 
 T = TypeVar("T")
 Decorator = Callable[[Any], Any]
@@ -39,6 +43,7 @@ class Asked:
         parent: (run id, step) of the run that it was taken from.
         sigmas: the noise levels to walk down, where the settings alone do not tell them.
         seconds: what the first steps took, where they are its own.
+        model: the name of the one it was asked of; empty asks whichever is open.
     """
 
     settings: Settings
@@ -50,13 +55,15 @@ class Asked:
     parent: tuple[str, int] | None = None
     sigmas: tuple[float, ...] | None = None
     seconds: float = 0.0
+    model: str = ""
 
     @classmethod
     def rest_of(cls, trace: Trace, draft: bool) -> Self:
         """The steps that are left of a run that was paused."""
         picture = None if trace.init_image is None else Picture(trace.init_image, trace.mask)
         at, (parent, sigmas, seconds) = len(trace.steps), (trace.parent, trace.sigmas, trace.seconds)
-        return cls(trace.settings, picture, draft, trace, at, False, parent, sigmas, seconds)
+        name = trace.model_name
+        return cls(trace.settings, picture, draft, trace, at, False, parent, sigmas, seconds, name)
 
     @property
     def first(self) -> tuple[Step, ...]:
@@ -127,6 +134,23 @@ class Device:
             if draft is not None:
                 draft.open()
 
+    def use(self, model: LatentDiffusion, draft: Draft | None) -> None:
+        """Draw with these from now on; called while nothing is drawn."""
+        self._model, self._draft = model, draft
+
+    def asked(self, asked: Asked) -> LatentDiffusion:
+        """The model that is to draw it.
+
+        Raises:
+            LdmError: it was asked of another one.
+        """
+        if asked.draft and self._draft is None and asked.model:
+            raise LdmError(OTHER.format(asked.model, self._model.name))
+        model = self.model(asked.draft)
+        if asked.model and asked.model != model.name:
+            raise LdmError(OTHER.format(asked.model, model.name))
+        return model
+
     def model(self, draft: bool) -> LatentDiffusion:
         """The model, or its draft.
 
@@ -174,7 +198,7 @@ class Device:
         picture = kept_picture(base, settings, init_image, mask)
         sigmas = tuple(way_on(model, base, at, settings).tolist())
         anew = init_image is not None or mask is not None
-        return Asked(settings, picture, draft, base, at, anew, parent, sigmas)
+        return Asked(settings, picture, draft, base, at, anew, parent, sigmas, model=model.name)
 
     def so_far(self, asked: Asked, steps: Sequence[Step], seconds: float) -> Trace:
         """The trace of a run that is not over, without pictures; needs no device, so anybody may ask."""
@@ -182,6 +206,7 @@ class Device:
 
     def decoded(self, asked: Asked, steps: Sequence[Step], seconds: float, finished: bool) -> Trace:
         """The trace of a run that ends here, with its pictures."""
+        self.asked(asked)
         light = replace(asked, base=None)  # its steps are among `steps`, and all may have to travel
         work = partial(bound, asked=light, steps=tuple(steps), seconds=seconds, finished=finished)
         trace: Trace = self.perform(work, asked.draft)
@@ -195,7 +220,7 @@ class Device:
 
     def _draw_on_device(self, asked: Asked) -> Drawing:
         """One generator for both, since ZeroGPU lends the device to a generator."""
-        model, began, steps = self.model(asked.draft), time.perf_counter(), [*asked.first]
+        model, began, steps = self.asked(asked), time.perf_counter(), [*asked.first]
         for step in asked.drawn_by(model):
             steps.append(step)
             yield step

@@ -67,6 +67,11 @@ class Draft:
                     f"{name} must be {wanted} for a draft, which was distilled for it, got {got}."
                 )
 
+    @property
+    def held(self) -> LatentDiffusion | None:
+        """The model, where it was drawn with; None where its file was not opened yet."""
+        return self._model
+
     def open(self) -> LatentDiffusion:
         """The model, on the device and in the type of the one it stands for; opened once.
 

@@ -29,6 +29,8 @@ class Limits:
         keep_bytes: tensors and pictures in memory of all such runs together; those used longest ago go to
             the disk first, the newest stays.
         spill_bytes: files that they go to; the oldest are dropped, and their runs with them.
+        switching: whether another model may be opened, which is then everybody's.
+        guests: whether visitors from other computers may do that too.
     """
 
     waiting: int = 16
@@ -39,6 +41,8 @@ class Limits:
     keep_seconds: float = 2 * 3600.0
     keep_bytes: int = 2**30
     spill_bytes: int = 4 * 2**30
+    switching: bool = True
+    guests: bool = False
 
     def admit(self, job: "Job", queue: Collection["Job"], running: "Job | None") -> None:
         """Refuse a work for which the queue has no room.

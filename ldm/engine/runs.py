@@ -72,8 +72,9 @@ class Runs:
         check_count("until", until, 1)
         self.limits.check(settings)
         self._device.check(settings, draft)
-        picture = fitted(settings, init_image, mask)  # what waits is as small as what is drawn
-        return self._begin(Asked(settings, picture, draft), owner, visitor, until, group)
+        model = self._device.model(draft)
+        picture = fitted(settings, init_image, mask, model)  # what waits is as small as what is drawn
+        return self._begin(Asked(settings, picture, draft, model=model.name), owner, visitor, until, group)
 
     def fork(  # noqa: PLR0913 - from where, what to draw, for whom, how far
         self,
@@ -268,6 +269,8 @@ class Runs:
             raise LdmError("This run is over and does not go on; branch off it instead.")
         until = None if steps is None else job.step + steps
         if job.status == "paused":
+            if isinstance(job.result, Trace):
+                self._device.asked(Asked.rest_of(job.result, job.draft))
             taken = job.visitor
             job.visitor = taken if visitor is None else visitor
             try:

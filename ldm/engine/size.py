@@ -65,7 +65,7 @@ def _map_numbers(model: LatentDiffusion, settings: Settings, height: int, width:
     """Numbers in the attention maps of one step and picture, of the prompt and of the negative one."""
     levels = {level for level, _ in model.model.diffusion_model.cross_attentions().values()}
     sizes = [(-(-height // 2**level), -(-width // 2**level)) for level in levels]
-    length, asked = model.cond_stage_model.tokenizer.length, recorded_of(model, settings)
+    length, asked = model.conditioner.length, recorded_of(model, settings)
 
     def numbers(tokens: int) -> int:
         kept = min(length, tokens + 1)  # with one position for all padding

@@ -6,12 +6,12 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
-import gradio as gr
 from starlette.middleware import Middleware
 
 from ..engine import Engine
 from .events import on_a_space
 from .math_page import math_page
+from .renewing import SAID, STALE, Page, Renewing
 from .streams import Streams, page_that_listens, page_that_starts
 from .theme import FAVICON, STYLESHEET, theme
 
@@ -41,9 +41,10 @@ class Guard:
     whose path is a URL), and calls that go around the queue.
     """
 
-    def __init__(self, app: ASGIApp, engine: Engine) -> None:
+    def __init__(self, app: ASGIApp, engine: Engine, renewing: Renewing) -> None:
         self._app = app
         self._engine = engine
+        self._renewing = renewing
         self._streams = Streams()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -57,6 +58,7 @@ class Guard:
                 "status": "ok",
                 "checkpoint": self._engine.model.name,
                 "device": str(self._engine.model.device),
+                "layout": self._renewing.count,
             }
             await _answer(send, 200, state)
         elif scope["method"] == "GET" and path.rstrip("/").endswith("/math") and math_page():
@@ -76,6 +78,9 @@ class Guard:
                         await _answer(send, 403, {"detail": NO_FETCH})
                         return
                     starts = page_that_starts(scope, body)
+                    if starts is not None and self._renewing.is_stale(starts):
+                        await _answer(send, STALE, {"detail": SAID})
+                        return
                     send = send if starts is None else self._streams.told(starts, send)
                 send, listens = _with_headers(send), page_that_listens(scope)
                 if listens is None:
@@ -85,7 +90,7 @@ class Guard:
 
 
 def launch(
-    page: gr.Blocks, engine: Engine, host: str | None = None, port: int | None = None, **more: bool
+    page: Page, engine: Engine, host: str | None = None, port: int | None = None, **more: bool
 ) -> None:
     """Serve until interrupted.
 
@@ -104,7 +109,7 @@ def launch(
         enable_monitoring=False,
         max_file_size=MAX_UPLOAD,
         max_threads=100,  # a follower holds one, asleep
-        app_kwargs={"middleware": [Middleware(Guard, engine=engine)]},
+        app_kwargs={"middleware": [Middleware(Guard, engine=engine, renewing=page.renewing)]},
     )
 
 

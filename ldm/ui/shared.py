@@ -11,6 +11,7 @@ from ..engine import Engine
 from . import files
 from .controls import Controls
 from .draft import Switch
+from .renewing import Renewing
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +26,7 @@ class App:
         tabs: to go to another one.
         asks: what the first tab asks for; None before that is laid out.
         switch: its switch from the model to the draft; None where there is none.
+        renewing: to serve another page when another model is opened; None where nothing is served.
     """
 
     engine: Engine
@@ -35,6 +37,7 @@ class App:
     tabs: gr.Tabs
     asks: Controls | None = None
     switch: Switch | None = None
+    renewing: Renewing | None = None
 
     def save(self, path: Path) -> dict[str, Any]:
         """The saver's value that hands `path` to the browser, also when it is the same file again."""

@@ -29,6 +29,7 @@ const start = async (asked) => {
   const taken = answer.catch(() => {}).then(() => time(10)); // gradio takes it in meanwhile
   starting.add(taken);
   taken.then(() => starting.delete(taken));
+  if ((await answer).status === 409) location.reload(); // another model was opened, and its page is another one
   if ((await answer).headers.get('x-stream') === 'ended') await Promise.race([gone, time(5000)]);
   return answer;
 };
@@ -43,3 +44,14 @@ window.fetch = async (...asked) => {
   const to = String(asked[0].url ?? asked[0]);
   return to.includes('/queue/join?') ? start(asked) : to.includes('/queue/data?') && asked[0].signal ? listen(asked) : plain(...asked);
 };
+// A page that loaded itself again goes back to the tab that it was on.
+const back = sessionStorage.getItem('ld-tab');
+if (back) {
+  sessionStorage.removeItem('ld-tab');
+  const go = (rest) => {
+    const found = [...document.querySelectorAll('.tab-container [role=tab]')].find((each) => each.textContent.trim() === back);
+    if (found) found.click();
+    else if (rest) setTimeout(go, 100, rest - 1);
+  };
+  setTimeout(go, 0, 50);
+}

@@ -1,0 +1,50 @@
+"""Another model in place of the one that is open."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..latent_diffusion import LatentDiffusion
+from ..lora import forget
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What is open, and how it was asked for.
+
+    Attributes:
+        path: the file or the folder.
+        ema: whose weights of a training file: None is the averaged ones where there are some.
+        vae: a first stage that stands in for the file's own; None is its own.
+        dtype: what it was asked to compute in, such as "float32"; None is what suits the device.
+    """
+
+    path: Path
+    ema: bool | None = None
+    vae: Path | None = None
+    dtype: str | None = None
+
+
+def retire(models: Iterable[LatentDiffusion | None]) -> None:
+    """Give back the memory of models that nobody draws with any more.
+
+    Pages that are still open hold on to them, for their names and small decoders; so the weights go, not the
+    models.
+    """
+    for model in models:
+        if model is None:
+            continue
+        model.graphs.clear()
+        model.adapter = None  # holds the weights that LoRAs changed
+        forget(model)  # the weights that its LoRAs stand in for
+        for part in (model.model, model.first_stage_model, model.cond_stage_model):
+            _empty(part)
+
+
+def _empty(module: nn.Module) -> None:
+    nothing = torch.empty(0)
+    for tensor in (*module.parameters(), *module.buffers()):
+        tensor.data = nothing.to(tensor.dtype)
