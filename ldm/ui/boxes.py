@@ -8,7 +8,12 @@ from ..settings import MAX_PROMPT
 
 
 def words_box(
-    label: str, elem_id: str, placeholder: str = "", most_lines: int = 3, autofocus: bool = False
+    label: str,
+    elem_id: str,
+    placeholder: str = "",
+    most_lines: int = 3,
+    autofocus: bool = False,
+    visible: bool = True,
 ) -> gr.Textbox:
     """For a prompt: one line that grows, and ends where the settings' limit is."""
     return gr.Textbox(
@@ -19,12 +24,8 @@ def words_box(
         max_length=MAX_PROMPT,
         elem_id=elem_id,
         autofocus=autofocus,
+        visible=visible,
     )
-
-
-def negative_box(elem_id: str) -> gr.Textbox:
-    """For a negative prompt."""
-    return words_box("Negative prompt", elem_id, "What to stay away from")
 
 
 def drop_box(label: str, elem_id: str, kinds: Sequence[str] = ("image",), height: int = 96) -> gr.File:

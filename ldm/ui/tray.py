@@ -16,9 +16,13 @@ SHEET = 24  # runs on the contact sheet
 SEEDS = "seeds"  # group of the runs that look ahead, to be chosen from
 
 
-def build_tray() -> gr.HTML:
-    """The tray: pictures, a line of progress, a line of words."""
-    return part("tray", None)
+def build_tray(empty: str) -> gr.HTML:
+    """The tray: pictures, a line of progress, a line of words.
+
+    Args:
+        empty: what it says while there is nothing in it.
+    """
+    return part("tray", {"empty": empty})
 
 
 def build_sheet() -> gr.HTML:

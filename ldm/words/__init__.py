@@ -7,7 +7,7 @@ Diffusion, nothing is said.  Knows nothing about networks or gradio.
 
 import difflib
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -146,13 +146,27 @@ def sentence(unknown: Sequence[Unknown], config: ModelConfig, where: str = "") -
     return "".join(piece.text for piece in pieces(unknown, config, where))
 
 
-def notice(prompt: str, negative_prompt: str, config: ModelConfig) -> str:
-    """What to tell who asks for a picture: a sentence for each prompt with unknown words, or nothing."""
-    said = (
+def notice(
+    prompt: str, negative_prompt: str, config: ModelConfig, unread: Callable[[str], str] | None = None
+) -> str:
+    """What to tell who asks for a picture: sentences about words that say nothing to this model, or nothing.
+
+    Args:
+        unread: what of a prompt is cut off, as `Conditioner.unread`.
+    """
+    said = [
         sentence(unknown_words(prompt, config), config),
         sentence(unknown_words(negative_prompt, config), config, "In the negative prompt"),
-    )
+    ]
+    if unread is not None:
+        said += [cut(unread(prompt)), cut(unread(negative_prompt), "negative prompt")]
     return " ".join(text for text in said if text)
+
+
+def cut(unread: str, what: str = "prompt") -> str:
+    """The sentence about the end of a prompt that is too long; empty where nothing is cut off."""
+    start = " ".join(unread.split())
+    return f'The model does not read the end of the {what}, from "{_short(start)}" on.' if start else ""
 
 
 def _normal(word: str) -> str:

@@ -25,7 +25,7 @@ def bench_of(engine, module, name):
         with gr.Tabs() as tabs:
             app = prompt.build(App(engine, blocks, owner, run, saver, tabs))
             with gr.Tab("Denoising steps"):
-                module.build(build_bench(app, build_row("What to draw"), build))
+                module.build(build_bench(app, build_row(engine.model), build))
     return made[0]
 
 

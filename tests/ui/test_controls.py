@@ -7,6 +7,8 @@ import pytest
 
 from ldm.diffusion.samplers import SAMPLERS
 from ldm.errors import SettingsError
+from ldm.models.condition_config import SDXLTextConfig
+from ldm.models.config import ModelConfig, UNetConfig
 from ldm.settings import LIMITS, Settings
 from ldm.ui import controls
 from ldm.ui.controls.rules import HIDEABLE, LISTS, TYPED, numbers
@@ -56,14 +58,44 @@ SAMPLES = {  # of each field a value that is not its default, beside what makes 
     "muted_tokens": {"muted_tokens": (2, 3)},
     "mute_start": {"muted_tokens": (2,), "mute_start": 0.25},
     "mute_stop": {"muted_tokens": (2,), "mute_stop": 0.5},
+    "original_width": {"original_width": 640},
+    "original_height": {"original_height": 480},
+    "crop_left": {"crop_left": 16},
+    "crop_top": {"crop_top": 8},
+    "aesthetic_score": {"aesthetic_score": 7.5},
+    "noise_level": {"noise_level": 120},
+    "distilled_scale": {"distilled_scale": 4.0},
+    "loras": {"loras": (("ink", 0.8), ("paper", 1.0), ("gold", -0.5))},
 }
 OF_A_PICTURE = ("strength", "full_strength")
+OF_SOME_MODELS = (
+    "original_width", "original_height", "crop_left", "crop_top", "aesthetic_score", "noise_level",
+    "distilled_scale", "loras",
+)  # fmt: skip
+
+
+def all_asks(monkeypatch, **config):
+    """What is asked for a model of that config, with LoRAs in the folder."""
+    monkeypatch.setattr("ldm.ui.controls.by_model.loras_there", lambda model: ["ink"])
+    model = FakeModel()
+    model.config = ModelConfig("tiny", **config)
+    with gr.Blocks():
+        return controls.settings(model, controls.prompts(model))
 
 
 @pytest.fixture(scope="module")
 def asks():
-    with gr.Blocks():
-        return controls.settings(FakeModel(), controls.prompts(FakeModel()))
+    """Of a model that every field means something to, but for a picture that only shows it something."""
+    text, unet = SDXLTextConfig(clip=None, sizes=5), UNetConfig(time_cond_proj_dim=256)
+    with pytest.MonkeyPatch.context() as patched:
+        return all_asks(patched, text=text, unet=unet)
+
+
+@pytest.fixture
+def asks_for(asks, monkeypatch):
+    """The same; for one field another."""
+    upscaler = all_asks(monkeypatch, picture="upscale")
+    return lambda name: upscaler if name == "noise_level" else asks
 
 
 def picture_for(name):
@@ -77,8 +109,8 @@ def test_there_is_a_widget_and_a_sample_for_every_field(asks):
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_what_is_written_is_read_again(asks, name):
-    settings = replace(S, **SAMPLES[name])
+def test_what_is_written_is_read_again(asks_for, name):
+    asks, settings = asks_for(name), replace(S, **SAMPLES[name])
     if settings.eta is None:  # its widget holds the sampler's own
         settings = replace(settings, eta=SAMPLERS[settings.sampler].eta)
     assert getattr(settings, name) != getattr(Settings("?"), name)
@@ -97,6 +129,21 @@ def test_what_is_hidden_is_not_asked_for(asks, name):
     left = SAMPLES[name][name]
     text = ", ".join(map(str, left)) if name in LISTS else str(left) if name in TYPED else left
     assert asks.read(holding(asks, S, **{name: text})) == S
+
+
+@pytest.mark.parametrize("name", OF_SOME_MODELS)
+def test_what_means_nothing_to_a_model_is_neither_shown_nor_asked_for(name):
+    model = FakeModel()
+    with gr.Blocks():
+        plain = controls.settings(model, controls.prompts(model))
+    assert plain.of[name].visible is False
+    held = holding(plain, replace(S, **SAMPLES[name]))
+    assert plain.read(held) == S
+
+
+@pytest.mark.parametrize("name", OF_SOME_MODELS)
+def test_what_means_something_to_a_model_is_shown(asks_for, name):
+    assert asks_for(name).of[name].visible is True
 
 
 def test_a_picture_that_goes_takes_its_strength_with_it(asks):
@@ -159,6 +206,13 @@ def test_restored_settings_keep_their_seed_and_start_from_noise(asks):
         ("rho", "steep", "rho must be a number, got 'steep'."),
         ("rho", "0", "rho must be between 0.1 and 100, got 0."),
         ("s_tmax", "1, 2", "s_tmax must be a number, got '1, 2'."),
+        (
+            "loras",
+            "ink:strong",
+            "loras must be names with weights such as name:0.8, other; got 'ink:strong'.",
+        ),
+        ("loras", "ink, ink:2", "loras[1] names 'ink' again; give each LoRA one weight."),
+        ("original_width", "wide", "original_width must be a number, got 'wide'."),
         ("step_lr", "x" * 99, "step_lr must be a number, got 'xxxxxxxxxxxx...xxxxxxxxxxxxx'."),
     ],
 )

@@ -13,10 +13,12 @@ from ...diffusion.samplers import SAMPLERS
 from ...diffusion.spacing import FINAL_SIGMAS, SPACINGS
 from ...engine import required
 from ...errors import SettingsError
-from ...images import open_image
+from ...generation.shown import INDEXED
+from ...images import NUMBERED, open_image
 from ...settings import FULL_STRENGTHS, LISTS, TEXTS, Settings
 from ...words import notice
 from .. import files
+from ..controls import fixed
 from ..events import PUBLIC, shows_errors, visitor
 from ..shared import App
 
@@ -44,7 +46,9 @@ def build(app: App) -> None:
 
 def _defaults(app: App) -> dict[str, Any]:
     """What a program need not say: the model's recommendation, else what `Settings` has."""
-    values = asdict(Settings("?", **asdict(app.engine.model.config.recommended)))
+    model = app.engine.model
+    values = asdict(Settings("?", **asdict(model.config.recommended))) | fixed(model)
+    values["loras"] = list(values["loras"])
     return {**values, "prompt": None, "steps": None, "draft": False, "init_image": None, "mask": None}
 
 
@@ -52,7 +56,7 @@ def widget(name: str, default: Any) -> Any:  # noqa: ANN401 - one of gradio's, a
     """A plain widget for a parameter, without a range: `Settings` refuses in its own words."""
     if name in TEXTS:
         return gr.Textbox(default, label=name)
-    if name in LISTS:
+    if name in (*LISTS, "loras"):
         return gr.JSON(default, label=name)
     if name in ("init_image", "mask"):
         return gr.File(default, label=name, type="filepath")
@@ -99,8 +103,12 @@ def _generate(app: App, given: dict[str, Any]) -> Made:
     if given["steps"] is None:
         given["steps"] = best.steps
     settings = Settings.from_dict({**given, **({} if chosen is None else chosen.fixed)})
-    said = notice(settings.prompt, settings.negative_prompt, engine.model.config)
-    image, mask = (None if path is None else open_image(path) for path in (init_image, mask))
+    model = engine.model
+    model.conditioner.check(settings.prompt)
+    said = notice(settings.prompt, settings.negative_prompt, model.config, model.conditioner.unread)
+    numbered = NUMBERED if model.config.picture in INDEXED else ()
+    image = None if init_image is None else open_image(init_image, as_is=numbered)
+    mask = None if mask is None else open_image(mask)
     owner = f"api {files.fresh_key()}"  # on no sheet
     run_id = engine.start(settings, owner, init_image=image, mask=mask, visitor=visitor(), draft=draft)
     try:
@@ -124,7 +132,7 @@ CHOICES = {
 DESCRIPTION = """Draw pictures from a prompt with the latent diffusion model, from noise or from a picture.
 
 Args:
-    prompt: text the picture should match.
+    prompt: text the picture should match; of other models a class, boxes or @neighbours, of some ignored.
     negative_prompt: text guidance pushes away from.
     steps: denoising steps, 1 to 1000, of a draft 1 to 8; none is the model's own choice.
     sampler: {samplers}.
@@ -164,7 +172,15 @@ Args:
     muted_tokens: list of positions in the prompt, as the text encoder reads it, that are not listened to.
     mute_start: 0 to 1, the share of the way where that begins.
     mute_stop: 0 to 1, the share of the way where it ends.
-    init_image: picture file to start from, cut to the proportions of width and height and scaled to them.
+    original_width: pixels of the picture that Stable Diffusion XL is told this is cut from; none is width.
+    original_height: the same, its height.
+    crop_left: pixels from the left where it is told the cut begins.
+    crop_top: pixels from the top where it is told the cut begins.
+    aesthetic_score: 0 to 10, what the refiner of Stable Diffusion XL is told of how beautiful it is.
+    noise_level: 0 to 999, the noise that an upscaler puts on the small picture.
+    distilled_scale: 1 to 30, the guidance that a model is told which was distilled to need none.
+    loras: list of pairs of a LoRA's name and its weight, -4 to 4.
+    init_image: picture file to start from or to look at, cut to the proportions of width and height.
     mask: picture file, cut and scaled likewise; white is drawn anew, black stays byte for byte; none is all.
 
 Returns:

@@ -100,6 +100,7 @@ const show = async () => {
   if (!given) { picture.removeAttribute('src'); mine = undefined; return; }
   if (picture.getAttribute('src') === given.picture && given.mask === mine) return; // what went out comes back
   picture.src = given.picture;
+  root.toggleAttribute('data-only', Boolean(given.only)); // to be looked at, not painted on
   mine = given.mask;
   canvas.width = given.width;
   canvas.height = given.height;
@@ -119,6 +120,7 @@ const show = async () => {
   }
   brush();
   say(Boolean(given.mask));
+  if (given.only) $('.said').textContent = given.only;
 };
 watch('value', show);
 show();

@@ -32,7 +32,8 @@ const fill = (place, picture, many) => {
   caption.replaceChildren(seed, link);
 };
 const show = () => {
-  const run = props.value;
+  const run = props.value?.state ? props.value : null;
+  if (props.value?.empty) $('.empty').textContent = props.value.empty;
   tray.dataset.state = run ? run.state : 'empty';
   $('.line').textContent = run ? run.line : '';
   $('.note').textContent = run ? run.note : '';

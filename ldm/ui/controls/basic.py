@@ -4,24 +4,11 @@ from typing import Any
 
 import gradio as gr
 
-from ...latent_diffusion import LatentDiffusion
 from ...settings import LIMITS
-from ..boxes import negative_box, words_box
-from ..unknown import name_unknown
 from .widgets import Layout
 
 COMMON_STEPS = 60  # the slider's end; a restored picture may ask for more
-
-
-def prompts(model: LatentDiffusion) -> dict[str, Any]:
-    """Prompt and negative prompt, each with the line that names its unknown words."""
-    examples = model.config.examples
-    example = examples[0] if examples else "What to draw"
-    prompt = words_box("Prompt", "prompt", example, most_lines=5, autofocus=True)
-    name_unknown(prompt, model.config)
-    negative_prompt = negative_box("negative_prompt")
-    name_unknown(negative_prompt, model.config, "In the negative prompt")
-    return {"prompt": prompt, "negative_prompt": negative_prompt}
+NOISY = (0, 350)  # what Stable Diffusion's upscaler was trained with
 
 
 def work(layout: Layout) -> None:
@@ -29,6 +16,14 @@ def work(layout: Layout) -> None:
     with gr.Row(elem_classes="ld-pair"):
         layout.slider("steps", "Steps", "More is slower and finer.", ends=(1, COMMON_STEPS))
         layout.slider("cfg_scale", "Guidance", "How hard the prompt pulls; 1 is off.", ends=(0, 15), step=0.1)
+    with gr.Row(elem_classes="ld-pair"):
+        layout.slider(
+            "noise_level", "Noise on the small picture", "More of it lets the model invent more.", ends=NOISY
+        )
+        layout.slider(
+            "distilled_scale", "Guidance inside", "What the model is told; it draws as if guided so hard.",
+            ends=(1, 15), step=0.5,
+        )  # fmt: skip
 
 
 def seed(layout: Layout) -> gr.Checkbox:

@@ -25,7 +25,8 @@ SCHEDULE_NOTES: dict[str, str] = {
 
 def group(layout: Layout) -> None:
     """The methods and their weights."""
-    with gr.Accordion("Guidance", open=False, elem_id="guidance"):
+    there = "cfg_method" not in layout.gone
+    with gr.Accordion("Guidance", open=False, elem_id="guidance", visible=there):
         with gr.Row(elem_classes="ld-pair"):
             layout.menu("cfg_method", METHODS, "Method", "How they are combined.")
             layout.menu("cfg_schedule", CFG_SCHEDULES, "Schedule", "How it changes on the way.")
@@ -50,7 +51,8 @@ def group(layout: Layout) -> None:
 
 def mute(layout: Layout) -> None:
     """Words that are not listened to."""
-    with gr.Accordion("Mute a word", open=False, elem_id="mute"):
+    there = "muted_tokens" not in layout.gone
+    with gr.Accordion("Mute a word", open=False, elem_id="mute", visible=there):
         layout.text(
             "muted_tokens", "Positions", "Tokens of the prompt nobody listens to; 0 is the start.", "2, 3"
         )

@@ -15,6 +15,7 @@ from ...generation.start import first_step
 from ...latent_diffusion import LatentDiffusion
 from ...settings import LIMITS, Settings
 from ..parts import part
+from .by_model import some_prompt
 from .rules import as_meant, hidden, numbers
 from .widgets import Layout
 
@@ -49,7 +50,7 @@ def group(layout: Layout, model: LatentDiffusion) -> Levels:
             "sigmas", "Noise levels", "Falling, one for each step; a 0 at the end is where it ends.",
             "14.6, 7, 3.2, 1.4, 0.5",
         )  # fmt: skip
-        display = part("levels", levels_value(model, layout.values, False))
+        display = part("levels", levels_value(model, layout.values, False, layout.only))
     return Levels(display, accordion)
 
 
@@ -61,16 +62,22 @@ def spacing_note(given: Mapping[str, Any]) -> str:
     return f"{note[:1].upper()}{note[1:]}.{own}" if note else ""
 
 
-def levels_value(model: LatentDiffusion, given: Mapping[str, Any], from_picture: bool) -> dict[str, Any]:
+def levels_value(
+    model: LatentDiffusion,
+    given: Mapping[str, Any],
+    from_picture: bool,
+    only: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """What the display shows: the timestep of each step, or a sentence where there are none.
 
     Args:
         given: what the widgets hold: field -> value, unchecked.
         from_picture: whether there is a picture to start from.
+        only: as `Controls.fixed`.
     """
     last = model.n_steps - 1
     try:
-        settings = _settings(model, given, from_picture)
+        settings = _settings(model, given, from_picture, only or {})
         check(model, settings)
         levels: list[float] = levels_of(model, settings).tolist()
     except LdmError as error:
@@ -82,10 +89,13 @@ def levels_value(model: LatentDiffusion, given: Mapping[str, Any], from_picture:
     return {"said": said, "told": told, "passed": timesteps[:first], "line": written(told), "last": last}
 
 
-def _settings(model: LatentDiffusion, given: Mapping[str, Any], from_picture: bool) -> Settings:
+def _settings(
+    model: LatentDiffusion, given: Mapping[str, Any], from_picture: bool, only: Mapping[str, Any]
+) -> Settings:
     gone, best = hidden(given, from_picture), model.config.recommended
     asked = {name: as_meant(name, given[name]) for name in TOLD_BY if name not in gone}
-    return Settings("?", width=best.width, height=best.height, **asked)
+    size = {"width": best.width, "height": best.height}
+    return Settings(**{"prompt": some_prompt(model), **size, **asked, **only})
 
 
 def written(timesteps: Sequence[float]) -> str:

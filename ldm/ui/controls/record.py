@@ -2,15 +2,15 @@
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
 
 from ...settings import LIMITS, Settings
-from .. import pictures
 from . import guidance, levels, noise, sampler
-from .picture import Start
+from .picture import Start, names_of
+from .prompt import shown_prompt
 from .rules import HIDEABLE, START_STRENGTH, as_meant, as_shown, hidden
 
 Updates = dict[Any, Any]
@@ -33,6 +33,7 @@ class Controls:
         start: a picture to start from.
         notes: field -> the line that says what its choice is.
         levels: what the network is told.
+        fixed: fields that this model leaves no choice about -> their value.
     """
 
     of: dict[str, Any]
@@ -40,6 +41,7 @@ class Controls:
     start: Start
     notes: dict[str, gr.Markdown]
     levels: levels.Levels
+    fixed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def inputs(self) -> set[Any]:
@@ -56,35 +58,41 @@ class Controls:
         return {name: values[widget] for name, widget in self.of.items() if widget in values}
 
     def has_picture(self, values: Mapping[Any, Any]) -> bool:
-        """Whether the page has a picture to start from."""
-        return values[self.start.file] is not None
+        """Whether the page has a picture to start from, as far as it would."""
+        return "strength" not in self.fixed and values[self.start.file] is not None
 
     def read(self, values: Mapping[Any, Any]) -> Settings:
-        """What the page asks for.  What is hidden is not asked for: its field has its default.
+        """What the page asks for.  What is hidden is not asked for: its field has its default, or `fixed`.
 
         Raises:
             SettingsError: a value cannot be used.
         """
         given = self.held(values)
-        gone = hidden(given, self.has_picture(values))
+        gone = self.gone(given, self.has_picture(values))
         meant = {name: as_meant(name, value) for name, value in given.items() if name not in gone}
         if values[self.fresh]:
             meant["seed"] = secrets.randbelow(2**31)
-        return Settings(**meant)
+        return Settings(**{**meant, **self.fixed})
+
+    def gone(self, given: Mapping[str, Any], from_picture: bool) -> frozenset[str]:
+        """Fields that are hidden, as `rules.hidden`; they are not read."""
+        return hidden(given, from_picture) | self.fixed.keys()
 
     def write(self, settings: Settings, picture: str | None = None, plate: object = None) -> Updates:
         """Updates that make the page ask for `settings`.
 
         Args:
             picture: file to start from; without one the page starts from noise.
-            plate: what to paint on, as `pictures.plate` gives it.
+            plate: what to paint on, as `Start.plate` gives it.
         """
-        values = as_shown(settings)
+        values = as_shown(settings) | {"prompt": shown_prompt(self.start.model, settings.prompt)}
         if picture is None and settings.strength == 1:
             values["strength"] = START_STRENGTH  # for the next picture
         updates = {widget: self._holding(name, values[name]) for name, widget in self.of.items()}
         updates[self.fresh] = gr.update(value=False)
         updates[self.start.file] = gr.update(value=picture)
+        if plate is None:
+            plate = self.start.empty(settings.width, settings.height)
         updates[self.start.paint] = gr.update(value=plate)
         return merged(updates, self.fit(values, picture is not None))
 
@@ -95,7 +103,9 @@ class Controls:
             ImageError: the file is no picture.
         """
         size = (values[self.of[name]] for name in ("width", "height"))
-        plate = None if path is None else pictures.plate(pictures.opened(path, *size))
+        plate = self.start.empty(*size) if path is None else self.start.laid_out(path, *size)
+        if plate is not None:
+            plate |= names_of(values.get(self.start.paint))
         return {**self.fit(self.held(values), path is not None), self.start.paint: plate}
 
     def fit(self, given: Mapping[str, Any], from_picture: bool) -> Updates:
@@ -105,7 +115,7 @@ class Controls:
             given: what the widgets hold: field -> value, unchecked.
             from_picture: whether there is a picture to start from.
         """
-        gone = hidden(given, from_picture)
+        gone = self.gone(given, from_picture)
         updates = {self.of[name]: gr.update(visible=name not in gone) for name in HIDEABLE}
         updates[self.of["order"]] = gr.update(visible="order" not in gone, choices=sampler.orders(given))
         for name, note in NOTES.items():

@@ -10,11 +10,13 @@ from typing import Any
 from ...diffusion.samplers import DEFAULT_ETA, SAMPLERS
 from ...diffusion.spacing import DEFAULT_RHO
 from ...errors import SettingsError
+from ...lora.typed import as_pairs, as_text
 from ...settings import Settings
 
 # fields that are typed, and how
 LISTS = {"sigmas": "14.6, 7, 3.2", "cfg_scales": "7.5, 3, 1", "muted_tokens": "2, 3"}
-TYPED = ("rho", "s_tmin", "s_tmax", "step_lr")  # numbers that may be left out: gradio's own box shows 0 then
+TYPED = ("rho", "s_tmin", "s_tmax", "step_lr", "original_width", "original_height")
+"""Numbers that may be left out: gradio's own box shows 0 then."""
 OWN_ORDER = 0  # what the menu of orders holds for None
 START_STRENGTH = 0.75  # what a picture starts with: at 1 next to nothing of it would be left
 START_VARIATION = 1  # the seed that is proposed
@@ -27,6 +29,7 @@ def as_shown(settings: Settings) -> dict[str, Any]:
     values = asdict(settings)
     for name in LISTS:
         values[name] = ", ".join(map(_text, values[name] or ()))
+    values["loras"] = as_text(settings.loras)
     for name in TYPED:
         values[name] = "" if values[name] == getattr(Settings, name) else _text(values[name])
     if settings.eta is None:
@@ -48,6 +51,10 @@ def as_meant(name: str, value: Any) -> Any:  # noqa: ANN401 - whatever a browser
         return numbers(name, value)
     if name in TYPED:
         return _number(name, value)
+    if name == "loras":
+        return as_pairs(value)
+    if name == "prompt" and value is None:  # of a menu where nothing was chosen
+        return ""
     if name == "order" and value == OWN_ORDER:
         return None
     return value

@@ -16,12 +16,14 @@ class Layout:
     Attributes:
         values: field of `Settings` -> what its widget holds at first.
         gone: fields that are hidden at first.
+        only: those of them that this model leaves no choice about -> their value.
         of: field -> its widget.
         notes: field -> the line under its widget.
     """
 
     values: Mapping[str, Any]
     gone: frozenset[str]
+    only: Mapping[str, Any] = field(default_factory=dict)
     of: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, gr.Markdown] = field(default_factory=dict)
 

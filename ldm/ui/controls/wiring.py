@@ -9,7 +9,6 @@ import gradio as gr
 from ...diffusion.samplers import DEFAULT_ETA
 from ...errors import LdmError
 from ...latent_diffusion import LatentDiffusion
-from .. import pictures
 from ..events import HEAVY, PRIVATE, shows_errors
 from .levels import TOLD_BY, levels_value, steps_of_list
 from .record import Controls, Updates, merged
@@ -40,7 +39,9 @@ class Choosing:
 
     def on_levels(self, values: Mapping[Any, Any]) -> dict[str, Any]:
         """What the network is told; never an error, since it is asked at every key."""
-        return levels_value(self.model, self.asks.held(values), self.asks.has_picture(values))
+        return levels_value(
+            self.model, self.asks.held(values), self.asks.has_picture(values), self.asks.fixed
+        )
 
     def on_picture(self, values: Mapping[Any, Any]) -> Iterator[Updates]:
         """What was put where the picture goes, or taken away; what is no picture does not stay there."""
@@ -53,15 +54,18 @@ class Choosing:
 
     def on_size(self, values: Mapping[Any, Any]) -> dict[str, Any]:
         """The same picture cut to another size, with what was painted."""
-        given, plate = values[self.asks.start.file], values[self.asks.start.paint]
-        size = [values[self.asks.of[name]] for name in ("width", "height")]
-        if not isinstance(given, dict):
-            return gr.skip()
+        start, of = self.asks.start, self.asks.of
+        given, size = values[start.file], [values[of[name]] for name in ("width", "height")]
+        path = str(given["path"]) if isinstance(given, dict) else None
         try:
-            image = pictures.opened(str(given["path"]), *size)
-            return pictures.plate(image, pictures.painted(plate, *image.size))
+            plate = start.resized(path, values[start.paint], *size)
         except LdmError:  # the size is typed half; that the file is no picture was said
-            return gr.skip()
+            plate = None
+        return gr.skip() if plate is None else plate
+
+    def on_small(self, width: object, height: object) -> str:
+        """How large the picture is read that is to be enlarged."""
+        return self.asks.start.said({"width": width, "height": height})
 
 
 def wire(asks: Controls, model: LatentDiffusion) -> None:
@@ -79,6 +83,9 @@ def wire(asks: Controls, model: LatentDiffusion) -> None:
     of["sigmas"].change(steps_of_list, of["sigmas"], of["steps"], **QUIET)
     sizes = {of["width"], of["height"]}
     picked = shows_errors(choosing.on_picture)
-    gr.on([file.upload, file.clear], picked, {*chosen, *sizes}, asks.outputs, **PRIVATE | HEAVY)
+    held = {*chosen, *sizes} | ({paint} if asks.start.numbered else set())
+    gr.on([file.upload, file.clear], picked, held, asks.outputs, **PRIVATE | HEAVY)
     resized = [of[name].change for name in ("width", "height")]
     gr.on(resized, choosing.on_size, {file, paint, *sizes}, paint, **QUIET | HEAVY | {"queue": True})
+    if asks.start.note is not None:
+        gr.on(resized, choosing.on_small, [of["width"], of["height"]], asks.start.note, **QUIET)

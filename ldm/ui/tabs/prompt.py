@@ -8,9 +8,10 @@ import gradio as gr
 
 from ... import png
 from ...engine import Run
+from ...generation.shown import INDEXED
 from ...settings import MAX_PROMPT, Settings
 from ...trace import Trace
-from .. import controls, files, pictures, words
+from .. import controls, files, words
 from ..controls import Controls
 from ..draft import Switch, box_for, switch_for
 from ..events import PRIVATE, owner_of, session, shows_errors, visitor
@@ -149,13 +150,13 @@ class Page:
     def reuse_settings(self, run_id: str) -> Updates:
         """Ask again for what made the picture in the tray."""
         trace = self.app.engine.trace(run_id)
-        return self.write(trace.settings, trace.model_name, *_start(run_id, trace))
+        return self.write(trace.settings, trace.model_name, *self._start(run_id, trace))
 
     def start_from_tray(self, values: Updates) -> Updates:
         """Start from the picture in the tray, the first one of a batch."""
         run_id, start = values[self.app.run], self.asks.start
         path = str(files.pictures(run_id, self.app.engine.trace(run_id))[0])
-        return {**self.asks.take(values, path), start.file: path, start.group: gr.update(open=True)}
+        return {**self.asks.take(values, path), start.file: path, start.group: start.opened}
 
     def restore(self, path: str | None) -> Updates:
         """Ask again for what made a PNG."""
@@ -165,7 +166,7 @@ class Page:
         here = self.app.engine.model.name
         if model_name and model_name != here and not self.app.engine.is_by_draft(model_name):
             gr.Info(f"The picture was made by {model_name}; this is {here}.", title="")
-        if settings.strength < 1:
+        if settings.strength < 1 and "strength" not in self.asks.fixed:
             gr.Info(NO_PICTURE.format(settings.strength), title="")
         return self.write(settings, model_name)
 
@@ -181,6 +182,14 @@ class Page:
         if self.switch is None:
             return updates
         return self.switch.hold(updates, settings, self.app.engine.is_by_draft(model_name))
+
+    def _start(self, run_id: str, trace: Trace) -> tuple[()] | tuple[str, dict[str, Any]]:
+        """The picture that a run was given, as a file and to paint on; nothing if there was none."""
+        if trace.init_image is None:
+            return ()
+        path = files.folder(run_id) / "start.png"
+        files.save_png(trace.init_image, path)
+        return str(path), self.asks.start.plate(trace.init_image, trace.mask)
 
     def example(self, event: gr.EventData) -> str:
         """The prompt that was clicked."""
@@ -204,11 +213,17 @@ def build(app: App) -> App:
                 stop = gr.Button("Stop", elem_id="stop", interactive=False, scale=1, min_width=90)
             chips = part("chips", words.chips(model.config))
         with gr.Column(elem_id="tray"):
-            tray = build_tray()
+            tray = build_tray(controls.what_to_do(model))
             with gr.Row(elem_classes="ld-go"):
                 see = gr.Button("See the steps", elem_id="see-steps", size="md", interactive=False)
                 reuse = gr.Button("Use its settings", elem_id="reuse", size="md", interactive=False)
-                start_from = gr.Button("Start from it", elem_id="start-from", size="md", interactive=False)
+                start_from = gr.Button(
+                    "Start from it",
+                    elem_id="start-from",
+                    size="md",
+                    interactive=False,
+                    visible=model.config.picture not in INDEXED,  # no picture of colours
+                )
             sheet = build_sheet()
         with gr.Column(elem_id="settings"):
             asks = controls.settings(model, prompts)
@@ -228,7 +243,7 @@ def wire(page: Page, tab: gr.Tab) -> None:
     """Which event calls what."""
     app, asks, prompt = page.app, page.asks, page.asks.of["prompt"]
     inputs = {app.owner, *page.asked}
-    asking = [page.go.click, prompt.submit]
+    asking = [page.go.click, *([prompt.submit] if hasattr(prompt, "submit") else [])]
     # one event for both, so that Enter does nothing while a run of this page goes on
     runs = [
         gr.on(asking, shows_errors(page.draw), inputs, page.outputs, trigger_mode="once", **PRIVATE),
@@ -249,12 +264,3 @@ def wire(page: Page, tab: gr.Tab) -> None:
     taken = page.start_from.click(shows_errors(page.start_from_tray), inputs, outputs, **PRIVATE)
     taken.success(None, None, None, js=SHOW_START, **PRIVATE)
     page.see.click(lambda: gr.Tabs(selected="denoising"), None, app.tabs, **PRIVATE)
-
-
-def _start(run_id: str, trace: Trace) -> tuple[()] | tuple[str, dict[str, Any]]:
-    """The picture that a run started from, as a file and to paint on; nothing if it started from noise."""
-    if trace.init_image is None:
-        return ()
-    path = files.folder(run_id) / "start.png"
-    files.save_png(trace.init_image, path)
-    return str(path), pictures.plate(trace.init_image, trace.mask)

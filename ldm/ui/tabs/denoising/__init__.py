@@ -6,6 +6,7 @@ a module each with `TITLE` and `build(bench)`; add it to TOOLS.
 
 import gradio as gr
 
+from ....generation.shown import is_start
 from ...shared import App
 from . import branch, compare, export, forward, heads, race, run, seeds, tree
 from .bench import build_bench, wire_bench
@@ -18,12 +19,13 @@ TOOLS = (branch, seeds, race, forward, compare, export)
 
 def build(app: App) -> App:
     """Lay out the tab and wire it."""
-    examples = app.engine.model.config.examples
+    model = app.engine.model
+    tools = [tool for tool in TOOLS if tool is not forward or is_start(model)]
     with gr.Tab(TITLE, id=ID) as tab:
-        row = build_row(examples[0] if examples else "What to draw")
+        row = build_row(model)
         bench = build_bench(app, row, tree.build)
         with gr.Tabs(elem_id="tools"):
-            for tool in TOOLS:
+            for tool in tools:
                 with gr.Tab(tool.TITLE):
                     tool.build(bench)
     wire_bench(bench)

@@ -42,7 +42,8 @@ def asked(bench: Bench, values: Values, picture: bool = True) -> Asking:
     """What the page asks for.
 
     Args:
-        picture: whether the picture to start from counts; without it the run starts from noise.
+        picture: whether the picture to start from counts; without it the run starts from noise, and the
+            picture is only there for a network that draws nothing without one.
 
     Raises:
         SettingsError: a value cannot be used.
@@ -54,9 +55,10 @@ def asked(bench: Bench, values: Values, picture: bool = True) -> Asking:
     owner = owner_of(values[bench.app.owner])
     settings = asks.read({**values, asks.of["prompt"]: values[bench.row.prompt]})
     draft = switch is not None and values[switch.box] is True
-    image, mask = asks.start.read(values, settings) if picture else (None, None)
-    if image is None:
-        settings = replace(settings, strength=Settings.strength, full_strength=Settings.full_strength)
+    image, mask = asks.start.read(values, settings) if picture or asks.start.needed else (None, None)
+    if image is None or not picture:
+        start = Settings.full_strength if image is None else "noise"
+        settings = replace(settings, strength=Settings.strength, full_strength=start)
     return Asking(owner, settings, image, mask, draft)
 
 

@@ -10,10 +10,11 @@ from PIL import Image
 
 from ....diffusion.samplers import DEFAULT_ETA, SAMPLERS
 from ....errors import SettingsError
+from ....generation.shown import is_start
 from ....settings import LIMITS, Settings
 from ....trace import Trace
 from ... import pictures
-from ...boxes import negative_box, words_box
+from ...controls import fixed, negative_box, prompt_box
 from ...events import PRIVATE, owner_of, shows_errors, visitor
 from ...parts import part
 from ...scrubber import Shown
@@ -34,27 +35,28 @@ Values = Mapping[str, Any]
 
 def build(bench: Bench) -> None:
     """Lay out the fields and wire them."""
-    where = part("from", None)
+    where, model = part("from", None), bench.app.engine.model
+    only = fixed(model)
     with gr.Row(elem_id="branch"):
         with gr.Column(min_width=260):
             of: dict[str, Any] = {
-                "prompt": words_box("Prompt", "branch-prompt", most_lines=4),
-                "negative_prompt": negative_box("branch-negative"),
+                "prompt": prompt_box(model, "branch-prompt", most_lines=4, fresh=False, any_value=True),
+                "negative_prompt": negative_box(model, "branch-negative"),
             }
-            with gr.Accordion("Only here", open=False, elem_id="branch-here"):
+            with gr.Accordion("Only here", open=False, elem_id="branch-here", visible=is_start(model)):
                 paint = part("paint", None, "ld-branch-paint")
                 none = gr.Markdown("", elem_classes="ld-note", elem_id="branch-paint-note")
         with gr.Column(min_width=260):
-            of |= _numbers()
+            of |= _numbers("cfg_scale" not in only)
             go = gr.Button("Go on from here", variant="primary", elem_id="branch-go")
     at = gr.Number(0, precision=0, visible=False)
     Branch(bench, where, {name: of[name] for name in FIELDS}, paint, none, at).wire(go)
 
 
-def _numbers() -> dict[str, Any]:
+def _numbers(guides: bool) -> dict[str, Any]:
     with gr.Row(elem_classes="ld-pair"):
-        scale = _number("cfg_scale", "Guidance", "1 is off.", step=0.5)
-        rescale = _number("cfg_rescale", "Rescale", "Less contrast; 0 is off.", step=0.05)
+        scale = _number("cfg_scale", "Guidance", "1 is off.", step=0.5, visible=guides)
+        rescale = _number("cfg_rescale", "Rescale", "Less contrast; 0 is off.", step=0.05, visible=guides)
     with gr.Row(elem_classes="ld-pair"):
         sampler = gr.Dropdown(
             list(SAMPLERS), label="Sampler", info="The way from here.", elem_id="branch-sampler"
@@ -67,7 +69,7 @@ def _numbers() -> dict[str, Any]:
     return dict(zip(("cfg_scale", "cfg_rescale", "sampler", "eta", "steps", "seed"), values, strict=True))
 
 
-def _number(name: str, label: str, info: str, step: float) -> gr.Number:
+def _number(name: str, label: str, info: str, step: float, visible: bool = True) -> gr.Number:
     low, high = LIMITS[name]
     whole = 0 if step == 1 else None
     return gr.Number(
@@ -77,6 +79,7 @@ def _number(name: str, label: str, info: str, step: float) -> gr.Number:
         maximum=high,
         step=step,
         precision=whole,
+        visible=visible,
         elem_id=f"branch-{name}",
     )
 
@@ -213,6 +216,8 @@ def on_sampler(sampler: object, eta: float | None = None) -> dict[str, Any]:
 
 def why_unpainted(trace: Trace) -> str:
     """Why there is no picture to paint on; empty if there is one."""
+    if trace.only_shown:
+        return "What this run was shown is no picture of its own to keep a part of."
     if len(trace.images) > 1:
         return "A run of several pictures cannot be painted on; draw the one you want alone."
     return "" if trace.images else "There is a picture to paint on when the run is at its end."

@@ -16,6 +16,7 @@ from ....views.race import Runner, aligned, race
 from ....writing import write_file
 from ... import files
 from ...events import visitor
+from .asking import Asking
 from .bench import Bench
 from .board import Pace, how_far
 
@@ -49,6 +50,7 @@ class Heat:
     """One race.
 
     Args:
+        asking: for whom, and after which picture where the model needs one.
         planned: all that is to be drawn.
         mine: whether the page still waits for it.
 
@@ -57,9 +59,10 @@ class Heat:
     """
 
     def __init__(
-        self, bench: Bench, owner: str, planned: Sequence[Settings], mine: Callable[[], bool]
+        self, bench: Bench, asking: Asking, planned: Sequence[Settings], mine: Callable[[], bool]
     ) -> None:
-        self._bench, self._engine, self._owner, self._mine = bench, bench.app.engine, owner, mine
+        self._bench, self._engine, self._owner, self._mine = bench, bench.app.engine, asking.owner, mine
+        self._asking = asking
         self._total, self._work = len(planned) - 1, sum(settings.steps for settings in planned)
         self._made = 0  # steps of runs that are over
         self._fine: Trace | None = None
@@ -113,7 +116,8 @@ class Heat:
         """Draw a run; gives its id, None where nobody waits for it any more."""
         if not self._mine():
             return None
-        run_id = self._engine.start(settings, self._owner, visitor=visitor(), group=GROUP)
+        image, mask = self._asking.image, self._asking.mask
+        run_id = self._engine.start(settings, self._owner, image, mask=mask, visitor=visitor(), group=GROUP)
         self.runs, due = (*self.runs, run_id), Pace()
         for run in self._engine.follow(run_id):
             if not self._mine():

@@ -65,7 +65,7 @@ class Race:
         self.forget(asking.owner, values[self.ran], values[self.bench.app.run])
         yield told(self.bench, asking)
         with self.turns.take() as mine:
-            heat = Heat(self.bench, asking.owner, [fine, *each.values()], mine)
+            heat = Heat(self.bench, asking, [fine, *each.values()], mine)
             try:
                 for board in heat.lead(fine):
                     yield self._going(heat, board)

@@ -6,7 +6,8 @@ from typing import Any
 import gradio as gr
 
 from ....engine import Limits, Run
-from ...boxes import words_box
+from ....latent_diffusion import LatentDiffusion
+from ...controls import prompt_box
 
 AS_THERE = "Everything else as on the first tab."
 MUCH = 50 * 2**20  # bytes of a run that are worth a word
@@ -20,7 +21,7 @@ class Row:
         note: what the run takes in memory, where that is much.
     """
 
-    prompt: gr.Textbox
+    prompt: gr.Textbox | gr.Dropdown
     run: gr.Button
     pause: gr.Button
     step: gr.Button
@@ -47,10 +48,10 @@ class Row:
         return {button: gr.update(interactive=does) for button, does in on.items()}
 
 
-def build_row(placeholder: str) -> Row:
+def build_row(model: LatentDiffusion) -> Row:
     """Lay the row out where it is called."""
     with gr.Row(elem_id="steps-row"):
-        prompt = words_box("Prompt", "steps-prompt", placeholder)
+        prompt = prompt_box(model, "steps-prompt", fresh=False)
         with gr.Row(elem_id="steps-buttons"):
             run = gr.Button("Run", variant="primary", elem_id="steps-run", size="md", min_width=84)
             pause, step, go_on, stop = (

@@ -9,6 +9,7 @@ import gradio as gr
 
 from ....errors import LdmError
 from ....settings import Settings
+from ...controls import shown_prompt, some_prompt
 from ...events import PRIVATE, owner_of, shows_errors, visitor
 from ...links import kept, linked
 from ...shared import App
@@ -115,7 +116,7 @@ class Running:
         if not kept(self.app.engine, run_id):
             gr.Warning(GONE, title="")
             return {self.app.tabs: gr.skip()}
-        prompt = self.bench.run_of(run_id).settings.prompt
+        prompt = shown_prompt(self.app.engine.model, self.bench.run_of(run_id).settings.prompt)
         return {self.app.tabs: gr.Tabs(selected="denoising"), self.app.run: run_id, self.row.prompt: prompt}
 
     def note(self, values: Values) -> str:
@@ -124,7 +125,7 @@ class Running:
         try:
             if asks is None:
                 return AS_THERE
-            settings = asks.read({**values, asks.of["prompt"]: "?"})
+            settings = asks.read({**values, asks.of["prompt"]: some_prompt(self.app.engine.model)})
             return self._note(settings, asks.has_picture(values))
         except LdmError:
             return AS_THERE
@@ -144,7 +145,7 @@ def wire(bench: Bench, tab: gr.Tab, app: App) -> None:
     outputs, inputs = running.outputs, running.inputs
     # whoever is quick need not wait for the player to have everything
     at_once = {**PRIVATE, "trigger_mode": "multiple"}
-    asks = [row.run.click, row.prompt.submit]
+    asks = [row.run.click, *([row.prompt.submit] if hasattr(row.prompt, "submit") else [])]
     bench.following.append(gr.on(asks, shows_errors(running.run), inputs, outputs, **at_once))
     buttons = ((row.step, running.step), (row.go_on, running.go_on), (row.pause, running.pause))
     for button, does in (*buttons, (row.stop, running.stop)):
