@@ -142,6 +142,7 @@ def traced(module: nn.Module, example: Tensor) -> Callable[[Tensor], Tensor]:
     """
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit's own deprecation
+        _use_own_unit()
         graph = torch.jit.freeze(torch.jit.trace(module, example, check_trace=False))
         for _ in range(2):  # the first calls of a graph are slow
             graph(example)
@@ -149,8 +150,19 @@ def traced(module: nn.Module, example: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def _as_graph(module: nn.Module, inputs: tuple[Tensor, ...]) -> Graph:
+    _use_own_unit()
     graph = torch.jit.trace(module, inputs, check_trace=False)
     return torch.jit.freeze(graph)
+
+
+def _use_own_unit() -> None:
+    """Have the next trace's memory go with its graph: what lies in torch's one unit for all stays for good.
+
+    Measured: 20 MB for each trace of the default model's U-Net, 2 MB in a unit of its own.
+    """
+    state = torch.jit._state
+    if hasattr(state, "_python_cu"):  # torch's own affair, which may change
+        state._python_cu = torch._C.CompilationUnit()
 
 
 def _may_trace(x: Tensor) -> bool:

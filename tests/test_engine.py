@@ -592,7 +592,8 @@ def test_a_run_from_a_picture_can_be_drawn_in_another_process(make, pace):
 
 
 def test_a_run_from_a_picture_made_elsewhere_is_known_as_one(make):
-    trace = dataclasses.replace(make_trace(steps=0), settings=WEAK, init_image=PHOTO)
+    taken = PHOTO.resize((WEAK.width, WEAK.height))  # as a run has it
+    trace = dataclasses.replace(make_trace(steps=0), settings=WEAK, init_image=taken)
     engine = make()
     run = last(engine, engine.add(trace, "me"))
     assert (run.status, run.step, run.from_picture) == ("done", 0, True)

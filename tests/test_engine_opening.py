@@ -104,3 +104,39 @@ def test_a_type_that_is_none_is_refused(engine, files):
         engine.open(Opened(files / "second.safetensors", dtype="float8"))
     engine.open(Opened(files / "second.safetensors", dtype="float32"))
     assert str(engine.model.dtype) == "torch.float32"
+
+
+def test_a_paused_run_that_is_stopped_after_another_model_came_keeps_its_steps(engine, files):
+    run_id = engine.start(S, "me", until=2)
+    list(engine.follow(run_id))
+    engine.open(Opened(files / "second.safetensors"))
+    engine.stop(run_id)
+    *_, last = engine.follow(run_id)
+    assert last.status == "stopped"
+    trace = engine.trace(run_id)
+    assert (trace.model_name, len(trace.steps), trace.images) == ("first", 2, ())
+
+
+def test_weights_of_the_same_name_are_not_taken_for_those_a_run_was_begun_with(tmp_path):
+    for seed, folder in enumerate(("a", "b")):
+        (tmp_path / folder).mkdir()
+        checkpoints.save(tiny_model(seed, name="same"), tmp_path / folder / "same.safetensors")
+    engine = Engine(tmp_path / "a" / "same.safetensors", device="cpu")
+    try:
+        run_id = engine.start(S, "me", until=2)
+        list(engine.follow(run_id))
+        for other in (
+            Opened(tmp_path / "b" / "same.safetensors"),
+            Opened(tmp_path / "a" / "same.safetensors", dtype="float32"),
+        ):
+            engine.open(other)
+            with pytest.raises(
+                LdmError, match=r"^This run was begun with other weights that are called same too"
+            ):
+                engine.go_on(run_id)
+        engine.open(Opened(tmp_path / "a" / "same.safetensors"))
+        engine.go_on(run_id)
+        *_, last = engine.follow(run_id)
+        assert last.status == "done"
+    finally:
+        engine.close()

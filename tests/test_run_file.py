@@ -184,6 +184,26 @@ def test_a_picture_that_was_only_shown_comes_back_as_it_was(tmp_path, given):
     assert (again.mode, again.size, again.tobytes()) == (given.mode, given.size, given.tobytes())
 
 
+def test_what_x0_was_before_it_was_moved_to_a_codebook_comes_back(path):
+    step = make_trace().steps[1]
+    free = step.prediction.x0 + 0.25
+    trace = with_step(make_trace(), 1, prediction=dataclasses.replace(step.prediction, x0_free=free))
+    run_file.save(trace, path)
+    assert version(path) == 4
+    back = run_file.load(path)
+    assert run_file.equal(back, trace) and not run_file.equal(back, make_trace())
+    assert [s.prediction.x0_free is None for s in back.steps] == [True, False, True, True]
+    assert torch.equal(back.steps[1].prediction.anchor, free)
+
+
+def test_an_x0_before_the_codebook_of_another_shape_is_refused(path):
+    def change(record, tensors):
+        tensors["steps.1.x0_free"] = torch.zeros(1, 4, 8, 4)
+
+    said = refused(rewritten(path, change))
+    assert said == f"{CANNOT}its step 1 has latents of another shape than step 0."
+
+
 def test_a_file_of_version_1_still_loads(path):
     def older(record, tensors):
         for step in record["steps"]:

@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from ldm.engine import Engine
 from ldm.errors import SettingsError
-from ldm.generation import finish, generate, resume, run
+from ldm.generation import finish, generate, heads, kept_picture, resume, run
 from ldm.images import to_tensor
 from ldm.models.autoencoder_config import AutoencoderConfig, VQConfig
 from ldm.models.condition_config import ClassConfig, NoConditionConfig, OpenCLIPConfig, SDXLTextConfig
@@ -154,6 +155,19 @@ def test_what_must_be_shown_is_asked_for(kind):
         next(generate(model, S))
 
 
+def test_the_paper_s_inpainting_needs_a_picture_with_a_hole_and_stable_diffusion_s_does_not():
+    model = model_of("inpaint_signed", 7, VQ, NoConditionConfig())
+    said = r"^tiny paints a hole in a picture anew and needs that picture and a mask of it; there is no {}\.$"
+    for given, missing in (({}, "picture"), ({"init_image": picture()}, "mask")):
+        with pytest.raises(SettingsError, match=said.format(missing)):
+            generate(model, S, **given)
+    with pytest.raises(SettingsError, match=said.format("picture")):
+        generate(model, S, latents=torch.zeros(1, 3, 8, 8))
+    trace = run(model, S, init_image=picture(), mask=mask())
+    assert len(list(resume(model, trace, 1))) == 2
+    next(generate(model_of("inpaint", 9), S))
+
+
 def test_a_class_is_drawn_with_guidance_towards_its_number(monkeypatch):
     unet = dataclasses.replace(tiny_config().unet, context_dim=16)
     model = tiny_model(unet=unet, text=ClassConfig(n_classes=5, embed_dim=16, null=4, names=""))
@@ -209,3 +223,55 @@ def test_a_distilled_model_is_told_its_guidance(monkeypatch):
     b = next(generate(model, dataclasses.replace(S, distilled_scale=2.0)))
     assert not torch.equal(a.x_next, b.x_next)
     assert torch.equal(a.x, b.x)
+
+
+def test_the_heads_of_an_upscaler_are_told_how_noisy_its_picture_is():
+    model = model_of("upscale", 7, None, None, num_classes=1000)
+    changed = dataclasses.replace(S, cfg_scale=2.0)
+    trace = run(model, changed, init_image=picture((8, 8)))
+    for negative in (False, True):
+        found = heads(model, trace, 1, negative=negative)
+        for layer in found:
+            torch.testing.assert_close(layer.attention.sum(1), torch.ones_like(layer.attention.sum(1)))
+
+
+@pytest.mark.parametrize("kind", ["low_resolution", "palette"])
+def test_nothing_can_be_kept_of_a_picture_that_is_only_shown(kind):
+    text = NoConditionConfig(rescaler_channels=5) if kind == "palette" else NoConditionConfig()
+    model = model_of(kind, 6, VQ, text)
+    shown = Image.new("L", (32, 32), 1) if kind == "palette" else picture((8, 8))
+    trace = run(model, S, init_image=shown)
+    with pytest.raises(SettingsError, match=r"^tiny draws after a picture that is no start"):
+        kept_picture(trace, S, mask=mask())
+
+
+def test_a_picture_that_is_only_shown_leaves_out_no_step_at_any_strength(tmp_path, monkeypatch):
+    model = model_of("low_resolution", 6, VQ, NoConditionConfig())
+    monkeypatch.setattr("ldm.engine.open_model", lambda *_: model)
+    monkeypatch.setattr("ldm.engine.find_draft", lambda *_: None)
+    engine = Engine(tmp_path / "any.safetensors", device="cpu")
+    try:
+        half = dataclasses.replace(S, steps=6, strength=0.5)
+        run_id = engine.start(half, "me", init_image=picture((8, 8)), until=4)
+        *_, paused = engine.follow(run_id)
+        assert (paused.status, paused.step, paused.steps) == ("paused", 4, 6)
+        engine.go_on(run_id)
+        *_, last = engine.follow(run_id)
+        assert (last.status, last.step, last.steps, len(last.trace.steps)) == ("done", 6, 6, 6)
+    finally:
+        engine.close()
+
+
+def test_a_refiner_is_told_a_low_score_of_what_to_stay_away_from_also_where_that_is_the_prompt(monkeypatch):
+    tower = OpenCLIPConfig(
+        vocab_size=600, width=24, layers=2, heads=2, context_length=12, embed_dim=10, final_norm=False
+    )
+    text = SDXLTextConfig(clip=None, openclip=tower, size_dim=8, sizes=5, zero_empty=False)
+    unet = dataclasses.replace(
+        tiny_config().unet, context_dim=24, num_classes="sequential", adm_in_channels=10 + 40
+    )
+    model = tiny_model(unet=unet, text=text)
+    calls = asked(model, monkeypatch)
+    next(generate(model, dataclasses.replace(S, cfg_scale=3.0, negative_prompt=S.prompt)))
+    y = calls[-1][3]
+    assert torch.equal(y[0, :-8], y[1, :-8]) and not torch.equal(y[0, -8:], y[1, -8:])

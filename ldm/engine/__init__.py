@@ -59,11 +59,13 @@ class Engine(Runs):
         limits: Limits | None = None,
         on_device: Callable[[Any], Any] | None = None,
     ) -> None:
-        self._device_name, self._lent = device, on_device is not None
+        self._device_name, self._lent, self._folder = device, on_device is not None, folder
         self.opened = Opened(weights or choose(folder))
         self.model = open_model(weights, folder, device)
         self.draft = find_draft(self.model, weights, folder)
-        super().__init__(Device(self.model, self.draft, on_device), limits or Limits())
+        made = Device(self.model, self.draft, on_device)
+        made.use(self.model, self.draft, self.opened.key)
+        super().__init__(made, limits or Limits())
 
     def cost(self, settings: Settings, from_picture: bool = False) -> int:
         """Bytes that the trace of a run with these settings will take.
@@ -116,11 +118,11 @@ class Engine(Runs):
             raise job.error
 
     def _exchange(self, wanted: Opened) -> None:
-        model = open_model(wanted.path, None, self._device_name, wanted)
+        model = open_model(wanted.path, self._folder, self._device_name, wanted)
         draft = find_draft(model, wanted.path)
         old = (self.model, *(() if self.draft is None else (self.draft.held,)))
         self.model, self.draft, self.opened = model, draft, wanted
-        self._device.use(model, draft)
+        self._device.use(model, draft, wanted.key)
         retire(old)
 
     def warm_up(self) -> None:

@@ -22,6 +22,10 @@ from ..settings import Settings
 from ..trace import Step, Trace
 from .draft import Draft, required
 
+ANOTHER = (
+    "This run was begun with other weights that are called {} too, or with these in another way; "
+    "open them again on the tab Model to go on."
+)
 OTHER = "This run was begun with {}, and {} is open now. Open that one again on the tab Model to go on."
 
 T = TypeVar("T")
@@ -44,6 +48,7 @@ class Asked:
         sigmas: the noise levels to walk down, where the settings alone do not tell them.
         seconds: what the first steps took, where they are its own.
         model: the name of the one it was asked of; empty asks whichever is open.
+        key: `Opened.key` of it; empty where that is not known.
     """
 
     settings: Settings
@@ -56,14 +61,17 @@ class Asked:
     sigmas: tuple[float, ...] | None = None
     seconds: float = 0.0
     model: str = ""
+    key: str = ""
 
     @classmethod
-    def rest_of(cls, trace: Trace, draft: bool) -> Self:
+    def rest_of(cls, trace: Trace, draft: bool, key: str = "") -> Self:
         """The steps that are left of a run that was paused."""
-        picture = None if trace.init_image is None else Picture(trace.init_image, trace.mask)
+        picture = (
+            None if trace.init_image is None else Picture(trace.init_image, trace.mask, trace.only_shown)
+        )
         at, (parent, sigmas, seconds) = len(trace.steps), (trace.parent, trace.sigmas, trace.seconds)
         name = trace.model_name
-        return cls(trace.settings, picture, draft, trace, at, False, parent, sigmas, seconds, name)
+        return cls(trace.settings, picture, draft, trace, at, False, parent, sigmas, seconds, name, key)
 
     @property
     def first(self) -> tuple[Step, ...]:
@@ -74,10 +82,15 @@ class Asked:
     def steps(self) -> int:
         """How many steps the run has in the end."""
         if self.sigmas is None:
-            return steps_of(self.settings, self.picture is not None)
+            return steps_of(self.settings, self.from_picture)
         return sum(
             low <= high for high, low in pairwise(self.sigmas)
         )  # a rise is no step, but the end of one
+
+    @property
+    def from_picture(self) -> bool:
+        """Whether it starts from a picture, which is not only shown to the network."""
+        return self.picture is not None and not self.picture.only_shown
 
     @property
     def left(self) -> int:
@@ -121,10 +134,11 @@ class Device:
     Attributes:
         draw: draw(asked) yields the steps that are left, then the trace.
         perform: perform(work, draft) gives work(model).
+        key: `Opened.key` of the model.
     """
 
     def __init__(self, model: LatentDiffusion, draft: Draft | None, on_device: Decorator | None) -> None:
-        self._model, self._draft = model, draft
+        self._model, self._draft, self.key = model, draft, ""
         self.draw: Callable[[Asked], Drawing]
         self.perform: Callable[[Callable[[LatentDiffusion], Any], bool], Any]
         if on_device is None:
@@ -134,9 +148,9 @@ class Device:
             if draft is not None:
                 draft.open()
 
-    def use(self, model: LatentDiffusion, draft: Draft | None) -> None:
+    def use(self, model: LatentDiffusion, draft: Draft | None, key: str) -> None:
         """Draw with these from now on; called while nothing is drawn."""
-        self._model, self._draft = model, draft
+        self._model, self._draft, self.key = model, draft, key
 
     def asked(self, asked: Asked) -> LatentDiffusion:
         """The model that is to draw it.
@@ -149,6 +163,8 @@ class Device:
         model = self.model(asked.draft)
         if asked.model and asked.model != model.name:
             raise LdmError(OTHER.format(asked.model, model.name))
+        if asked.key and asked.key != self.key:
+            raise LdmError(ANOTHER.format(model.name))
         return model
 
     def model(self, draft: bool) -> LatentDiffusion:
@@ -198,7 +214,7 @@ class Device:
         picture = kept_picture(base, settings, init_image, mask)
         sigmas = tuple(way_on(model, base, at, settings).tolist())
         anew = init_image is not None or mask is not None
-        return Asked(settings, picture, draft, base, at, anew, parent, sigmas, model=model.name)
+        return Asked(settings, picture, draft, base, at, anew, parent, sigmas, model=model.name, key=self.key)
 
     def so_far(self, asked: Asked, steps: Sequence[Step], seconds: float) -> Trace:
         """The trace of a run that is not over, without pictures; needs no device, so anybody may ask."""

@@ -10,7 +10,7 @@ from ..errors import SettingsError
 from ..latent_diffusion import LatentDiffusion
 from ..models.config import ModelConfig, RecommendedSettings
 from ..settings import Settings
-from .weights import choose
+from .weights import choose, equip
 
 
 class Draft:
@@ -84,6 +84,7 @@ class Draft:
             if made.preview is not None:
                 made.preview.to("cpu")  # where steps are kept
             made.small_decoder = like.small_decoder
+            equip(made, self._path.parent)
             self._model = made
         return self._model
 

@@ -27,6 +27,12 @@ class Opened:
     vae: Path | None = None
     dtype: str | None = None
 
+    @property
+    def key(self) -> str:
+        """The same for the same weights asked for in the same way; names of models can be alike."""
+        vae = None if self.vae is None else self.vae.resolve()
+        return f"{self.path.resolve()} {self.ema} {vae} {self.dtype}"
+
 
 def retire(models: Iterable[LatentDiffusion | None]) -> None:
     """Give back the memory of models that nobody draws with any more.

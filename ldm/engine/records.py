@@ -106,6 +106,7 @@ class Job:
         version: counts what followers should see.
         created, began, first_at, ended, used: when it was asked for, its turn began, the first step of that
             turn was made, it came to rest, somebody last asked for it.
+        key: `Opened.key` of the model it was begun with.
         first: the number of the first step of this turn; the pace is measured from there.
         spent: seconds of the turns before.
         size: bytes in memory while it rests.
@@ -126,6 +127,7 @@ class Job:
     frames: Frames = ()
     made: list[Step] = field(default_factory=list)
     until: int | None = None
+    key: str = ""
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     context: Context = field(default_factory=copy_context)
     status: Status = "waiting"

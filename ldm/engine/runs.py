@@ -74,7 +74,13 @@ class Runs:
         self._device.check(settings, draft)
         model = self._device.model(draft)
         picture = fitted(settings, init_image, mask, model)  # what waits is as small as what is drawn
-        return self._begin(Asked(settings, picture, draft, model=model.name), owner, visitor, until, group)
+        return self._begin(
+            Asked(settings, picture, draft, model=model.name, key=self._device.key),
+            owner,
+            visitor,
+            until,
+            group,
+        )
 
     def fork(  # noqa: PLR0913 - from where, what to draw, for whom, how far
         self,
@@ -232,8 +238,9 @@ class Runs:
     def _job(self, asked: Asked, owner: str, visitor: str | None) -> Job:
         """A run that was not begun, with the steps there are."""
         visitor = owner if visitor is None else visitor
-        job = Job(owner, asked.settings, nothing, visitor, asked.draft, asked, asked.picture is not None)
+        job = Job(owner, asked.settings, nothing, visitor, asked.draft, asked, asked.from_picture)
         job.steps, job.made, job.step, job.parent = asked.steps, [*asked.first], asked.at, asked.parent
+        job.key = asked.key
         return job
 
     def _begin(
@@ -255,6 +262,11 @@ class Runs:
     def _draw(self, job: Job) -> Trace | None:
         if job.asked is None:
             raise TypeError("only what was asked for can be drawn")
+        base = job.asked.base
+        if base is not None and base.model_name == job.asked.model and not self._can_go_on(base, job):
+            job.result = base  # another model was opened while it waited: it rests as it did before
+            self._worker.rest(job, "paused")
+            return None
         return Turn(self._device, self._worker, job, job.asked).take()
 
     def _trace(self, job: Job) -> Trace:
@@ -270,7 +282,7 @@ class Runs:
         until = None if steps is None else job.step + steps
         if job.status == "paused":
             if isinstance(job.result, Trace):
-                self._device.asked(Asked.rest_of(job.result, job.draft))
+                self._device.asked(Asked.rest_of(job.result, job.draft, job.key))
             taken = job.visitor
             job.visitor = taken if visitor is None else visitor
             try:
@@ -284,16 +296,27 @@ class Runs:
     def _wake(self, job: Job) -> None:
         """What was paused asks for its steps again: those that are left."""
         if isinstance(job.result, Trace):
-            job.asked = Asked.rest_of(job.result, job.draft)
+            job.asked = Asked.rest_of(job.result, job.draft, job.key)
             job.made, job.result = [*job.asked.first], None
         job.context = copy_context()
         self._store.forget_file(job)
 
+    def _can_go_on(self, trace: Trace, job: Job) -> bool:
+        """Whether the model that is open is the one of a paused run."""
+        try:
+            self._device.asked(Asked.rest_of(trace, job.draft, job.key))
+        except LdmError:
+            return False
+        return True
+
     def _stop(self, job: Job) -> None:
         if job.over:
             return
-        job.stopping = True
         paused = job.status == "paused"
+        if paused and isinstance(job.result, Trace) and not self._can_go_on(job.result, job):
+            self._worker.rest(job, "stopped")  # with its steps, and without the picture of their last one
+            return
+        job.stopping = True
         if paused:
             self._wake(job)
         if job.made:  # its picture is to be decoded, which takes a turn

@@ -153,7 +153,7 @@ def finish(  # noqa: PLR0913 - the steps, and how they came about
     start = time.perf_counter()
     images = _decoded(model, settings, steps, finished, picture) if decode else ()
     if sigmas is None:
-        sigmas = own_levels(model, settings, steps, picture is not None)
+        sigmas = own_levels(model, settings, steps, picture is not None and not picture.only_shown)
     text = model.conditioner
     return Trace(
         settings=settings,

@@ -158,14 +158,15 @@ def denoiser_of(
         texts.pop("")
     made = condition_of(model, settings, list(texts))
     rows = {text: _row(made, k) for k, text in enumerate(texts)}
+    against = rows
     if settings.guided and _tells_scores(model):  # of the negative prompt it is told another one
-        rows = {
+        against = {
             text: _row(condition_of(model, settings, [text], negative=True), 0) for text in ("", negative)
-        } | {prompt: rows[prompt] for prompt in prompts}
+        }
     reads, count = reads or Reads(), len(prompts)
 
     def repeated(text: str) -> Condition:
-        return _stacked([rows[text]] * count, reads.level)
+        return _stacked([against[text]] * count, reads.level)
 
     def network(
         x: Tensor, t: Tensor, context: Tensor, heard: Tensor | None = None, y: Tensor | None = None

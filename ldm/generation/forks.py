@@ -91,7 +91,13 @@ def kept_picture(
         SettingsError: there is no picture to keep, or nothing says which part of it.
     """
     if init_image is None and mask is None:
-        return None if trace.init_image is None else Picture(trace.init_image, trace.mask)
+        if trace.init_image is None:
+            return None
+        return Picture(trace.init_image, trace.mask, trace.only_shown)
+    if trace.only_shown:
+        raise SettingsError(
+            f"{trace.model_name} draws after a picture that is no start, so nothing of a picture can be kept."
+        )
     mask = trace.mask if mask is None else mask
     if mask is None:
         raise SettingsError("A run that is taken up keeps a part of a picture: init_image needs a mask.")

@@ -53,7 +53,9 @@ def heads(
     x = x / (1 + sigma**2) ** 0.5
     alone = replace(settings, batch_size=1, cfg_scales=None)
     start = None if trace.init_image is None else Picture(trace.init_image, trace.mask)
-    concat = conditions(model, alone, start).concat
+    model.adapt(settings.loras)
+    reads = conditions(model, alone, start)
+    concat = reads.concat
     if concat is not None:
         # of neither the words nor the picture
         blind = negative and (settings.cfg_method == "two_scale" or model.config.picture == "study_mask")
@@ -61,7 +63,8 @@ def heads(
     prompt = settings.negative_prompt if negative else settings.prompt
     condition = condition_of(model, settings, [prompt], negative=negative)
     context, y = condition.context, condition.vector
-    model.adapt(settings.loras)
+    if reads.level is not None:
+        y = torch.full((1,), reads.level, device=model.device)
     mute = None if negative else mute_of(settings)
     heard = None if mute is None else mute.heard(context, 1, progress(made.timestep, model.n_steps))
     like = torch.empty(0, device=model.device, dtype=model.dtype)

@@ -29,6 +29,7 @@ NEEDS = {
     "palette": "draws after a picture of class numbers",
     "study_mask": "draws after a picture of class numbers",
 }
+NO_HOLE = "{} paints a hole in a picture anew and needs that picture and a mask of it; there is no {}."
 MASK_SIDE = 512  # of the study's masks, before they are made as small as latents
 
 
@@ -39,10 +40,12 @@ class Picture:
     Attributes:
         image: RGB; of `ONLY_SHOWN` kinds as large as the network reads it, "L" of `INDEXED` ones.
         mask: "L", white is painted anew, black stays byte for byte; None paints everything.
+        only_shown: no start, only something that the network looks at.
     """
 
     image: Image.Image
     mask: Image.Image | None = None
+    only_shown: bool = False
 
 
 def is_start(model: LatentDiffusion) -> bool:
@@ -77,9 +80,10 @@ def channels(model: LatentDiffusion, settings: Settings, picture: Picture | None
     """(B, c, H, W) float32 on the CPU, what the network reads after the latents; None where it reads none.
 
     Raises:
-        SettingsError: it needs a picture, and there is none.
+        SettingsError: it needs a picture, or a picture and a mask, and there is none.
     """
     kind = model.config.picture
+    check_hole(model, picture)
     if kind is None:
         more = model.config.unet.in_channels - model.latent_channels
         if more:
@@ -93,6 +97,19 @@ def channels(model: LatentDiffusion, settings: Settings, picture: Picture | None
     with torch.no_grad():
         made = SHOWN[kind](model, settings, picture or _nothing(settings))
     return made.float().cpu().expand(settings.batch_size, -1, -1, -1)
+
+
+def check_hole(model: LatentDiffusion, picture: Picture | None) -> None:
+    """Refuse to paint all anew with a model that never learned to.
+
+    The paper's inpainting model was always shown a picture with a hole in it; Stable Diffusion's also saw
+    masks of everything.
+
+    Raises:
+        SettingsError: it needs a picture and a mask, and one of them is not there.
+    """
+    if model.config.picture == "inpaint_signed" and (picture is None or picture.mask is None):
+        raise SettingsError(NO_HOLE.format(model.name, "picture" if picture is None else "mask"))
 
 
 def channels_uncond(model: LatentDiffusion, made: Tensor | None) -> Tensor | None:

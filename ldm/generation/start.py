@@ -14,7 +14,7 @@ from ..latent_diffusion import LatentDiffusion
 from ..settings import Settings
 from .asked import levels_of, noise_stream
 from .reads import Reads
-from .shown import Picture, channels, channels_uncond, is_start, noise_level, sized
+from .shown import Picture, channels, channels_uncond, check_hole, is_start, noise_level, sized
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,19 +44,25 @@ def fitted(
         model: what will look at the picture; None is one that starts from it.
 
     Raises:
-        SettingsError: a mask without a picture, or a picture of a kind the model cannot read.
+        SettingsError: a mask without a picture, a picture without one where the model paints holes, or a
+            picture of a kind the model cannot read.
     """
     if init_image is None:
         if mask is not None:
             raise SettingsError("A mask needs a picture to start from, and there is none.")
+        if model is not None:
+            check_hole(model, None)
         return None
     size = (settings.width, settings.height)
     if mask is not None:
         mask = _grey(_not_empty(mask))
         mask = mask if mask.size == size else ImageOps.fit(mask, size, Image.Resampling.NEAREST)
     if model is not None and not is_start(model):
-        return Picture(sized(model, settings, _not_empty(init_image)))
-    return Picture(resized(settings, init_image), mask)
+        return Picture(sized(model, settings, _not_empty(init_image)), only_shown=True)
+    picture = Picture(resized(settings, init_image), mask)
+    if model is not None:
+        check_hole(model, picture)
+    return picture
 
 
 def _grey(mask: Image.Image) -> Image.Image:

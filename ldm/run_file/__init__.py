@@ -107,7 +107,7 @@ def _attention(step: Step) -> dict[str, AttentionMaps | None]:
 
 def _version(trace: Trace) -> int:
     """The first version whose readers miss nothing of this run."""
-    if trace.only_shown:
+    if trace.only_shown or any(s.prediction.x0_free is not None for s in trace.steps):
         return 4
     if trace.settings.muted_tokens or any(m and m.heads for s in trace.steps for m in _attention(s).values()):
         return 3
@@ -129,7 +129,12 @@ def _tensors(trace: Trace) -> dict[str, Tensor]:
         found[f"steps.{k}.x0"] = p.x0
         if not _same_bits(p.x0, p.x0_cond):
             found[f"steps.{k}.x0_cond"] = p.x0_cond
-        rest = {"x0_uncond": p.x0_uncond, "x0_third": p.x0_third, "x_asked": step.x_asked}
+        rest = {
+            "x0_uncond": p.x0_uncond,
+            "x0_third": p.x0_third,
+            "x0_free": p.x0_free,
+            "x_asked": step.x_asked,
+        }
         found |= {f"steps.{k}.{name}": tensor for name, tensor in rest.items() if tensor is not None}
         if k == len(trace.steps) - 1 or not _same_bits(step.x_next, trace.steps[k + 1].x):
             found[f"steps.{k}.x_next"] = step.x_next

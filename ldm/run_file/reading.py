@@ -12,7 +12,7 @@ from ..settings import LIMITS, Settings
 from ..trace import AttentionMaps, Prediction, Step, Trace
 
 # 1 knows no picture to start from, one way of guiding, and steps down that ask about their x; 1 and 2 have
-# a map for each position of the padding, and hear every word
+# a map for each position of the padding, and hear every word; 1 to 3 know no codebook that x0 is moved to
 VERSION = 4
 SHOWN_SINCE = 4  # the version from which a picture need not be one to start from
 MOST_SHOWN = int(LIMITS["width"][1])
@@ -20,7 +20,7 @@ MAX_HEADS = 10_000  # of all layers of a size
 MAX_CHANNELS = 64
 TOP = 2e6  # the largest noise level there can be: a list's largest, with noise stirred in
 FACTORS = (4, 64)  # pixels a latent covers, in either direction
-LATENTS = ("x", "x0", "x0_cond", "x0_uncond", "x0_third", "x_asked", "x_next")
+LATENTS = ("x", "x0", "x0_cond", "x0_uncond", "x0_third", "x0_free", "x_asked", "x_next")
 
 
 def _take(record: object, key: str, *kinds: type) -> Any:  # noqa: ANN401
@@ -156,7 +156,6 @@ def _step(k: int, numbers: object, left: dict[str, Tensor], next_x: Tensor | Non
     x0_cond = x0 if found["x0_cond"] is None else found["x0_cond"]
     sigma, sigma_next, sigma_asked = _levels(k, numbers)
     keeps = bool(_take(numbers, "keeps_uncond", bool, type(None)))  # not in version 1
-    uncond, third = found["x0_uncond"], found["x0_third"]
     if _take(numbers, "index", int) != k:
         raise TraceError(f"its step {k} is numbered {reprlib.repr(_take(numbers, 'index', int))}")
     return Step(
@@ -165,7 +164,16 @@ def _step(k: int, numbers: object, left: dict[str, Tensor], next_x: Tensor | Non
         sigma_next=sigma_next,
         timestep=_float(numbers, "timestep"),
         x=x,
-        prediction=Prediction(x0, x0_cond, uncond, maps["attention"], maps["attention_uncond"], third, keeps),
+        prediction=Prediction(
+            x0,
+            x0_cond,
+            found["x0_uncond"],
+            maps["attention"],
+            maps["attention_uncond"],
+            found["x0_third"],
+            keeps,
+            found["x0_free"],
+        ),
         x_next=x_next,
         sigma_asked=sigma_asked,
         x_asked=found["x_asked"],
@@ -202,7 +210,7 @@ def _check_shapes(steps: list[Step], batch_size: int, images: int) -> None:
         raise TraceError(f"it has {images} pictures for a batch of {batch_size}")
     for k, step in enumerate(steps):
         p = step.prediction
-        optional = (p.x0_uncond, p.x0_third, step.x_asked)
+        optional = (p.x0_uncond, p.x0_third, p.x0_free, step.x_asked)
         latents = [step.x, p.x0, p.x0_cond, step.x_next, *(t for t in optional if t is not None)]
         maps = [m for a in (p.attention, p.attention_uncond) if a is not None for m in a.maps]
         if any(t.shape != steps[0].x.shape for t in latents):

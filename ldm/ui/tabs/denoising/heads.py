@@ -22,10 +22,14 @@ def wire(bench: Bench) -> None:
             raise LdmError("There is no run to look into.")
         trace = bench.app.engine.trace(shown.run_id)
         given = getattr(event, "_data", None)
+        engine = bench.app.engine
+        if trace.model_name != engine.model.name and not engine.is_by_draft(trace.model_name):
+            raise LdmError(
+                f"This run was drawn by {trace.model_name}; open that on the tab Model to ask it again."
+            )
         at = whole("at", given.get("at") if isinstance(given, dict) else None, 0, len(trace.steps) - 1)
         looks = partial(heads, trace=trace, step=at, picture=shown.picture)
-        found = bench.app.engine.call(looks, visitor(), draft=bench.app.engine.is_by_draft(trace.model_name))
-
+        found = engine.call(looks, visitor(), draft=engine.is_by_draft(trace.model_name))
         return {
             "keep": True,
             "live": None,
