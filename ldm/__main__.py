@@ -17,8 +17,8 @@ from .errors import LdmError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit code."""
     parser = _parser()
-    options = parser.parse_args(arguments)
     try:
+        options = parser.parse_args(arguments)  # what is typed may be refused already
         options.run(options)
     except LdmError as error:
         print(f"ldm: {error}", file=sys.stderr)

@@ -2,7 +2,9 @@ import json
 import sys
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from ldm import png, run_file
 from ldm.__main__ import main
@@ -35,6 +37,48 @@ def test_generate_writes_a_picture_for_each_seed_and_overwrites_none(capsys, wei
     settings, name = png.read(tmp_path / "0000000008-000.png")
     assert (settings.seed, settings.steps, settings.sampler, settings.eta) == (8, 3, "ddim", 0.5)
     assert (settings.cfg_scale, settings.width, name) == (3.0, 32, "tiny")  # the model's own values
+
+
+@pytest.fixture
+def ink(weights, tmp_path, monkeypatch):
+    """A folder with the model, and a LoRA of that name that changes how it reads."""
+    layer = "lora_te_text_model_encoder_layers_0_mlp_fc1"
+    tensors = tiny_model().state_dict()
+    rows, columns = tensors["cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc1.weight"].shape
+    generator = torch.Generator().manual_seed(1)
+    (tmp_path / "loras").mkdir()
+    up, down = (torch.randn(*shape, generator=generator) for shape in ((rows, 2), (2, columns)))
+    save_file(
+        {f"{layer}.lora_up.weight": up, f"{layer}.lora_down.weight": down},
+        tmp_path / "loras" / "ink.safetensors",
+    )
+    monkeypatch.setenv("LDM_WEIGHTS", str(tmp_path))
+    return ["generate", "a red circle", "--weights", weights, "--device", "cpu", "--steps", "2"]
+
+
+def test_generate_draws_with_a_lora(capsys, ink, tmp_path):
+    made = {}
+    for asked in ("", "ink:0", "ink:0.8"):
+        loras = ["--loras", asked] if asked else []
+        code, out, err = run(capsys, *ink, *loras, "--out", str(tmp_path / "out"))
+        assert code == 0, err
+        made[asked] = out.strip()
+    pixels = {asked: Image.open(path).tobytes() for asked, path in made.items()}
+    assert pixels[""] == pixels["ink:0"] != pixels["ink:0.8"]
+    assert png.read(made["ink:0.8"])[0].loras == (("ink", 0.8),)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("inc:0.8", "ldm: Unknown LoRA 'inc'. Did you mean 'ink'? Choose one of: ink.\n"),
+        ("ink:9", "ldm: loras[0] "),
+        ("ink:much", "ldm: loras must be names with weights such as name:0.8, other; got 'ink:much'.\n"),
+    ],
+)
+def test_a_lora_that_cannot_be_is_a_sentence(capsys, ink, asked, said, tmp_path):
+    code, out, err = run(capsys, *ink, "--loras", asked, "--out", str(tmp_path / "out"))
+    assert (code, out) == (2, "") and err.startswith(said) and err.count("\n") == 1
 
 
 def test_generate_names_words_that_the_model_never_saw(capsys, tmp_path):

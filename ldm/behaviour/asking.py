@@ -4,13 +4,15 @@ import math
 from dataclasses import dataclass
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..diffusion.denoiser import PREDICTION_TYPES, PredictionType, to_x0
 from ..diffusion.schedule import build_schedule
 from ..errors import SettingsError
 from ..generation.asked import condition_of
-from ..generation.shown import INDEXED, Picture, channels, noise_level, sized
+from ..generation.shown import INDEXED, channels, noise_level
+from ..generation.start import fitted
 from ..images import to_tensor
 from ..latent_diffusion import LatentDiffusion
 from ..models.condition import Condition
@@ -19,6 +21,7 @@ from .cards import cards
 
 LEVELS = (0.3, 1.0, 2.5, 6.0)  # noise levels asked about, of latents with unit variance
 PICTURES = 3
+HOLES = ("inpaint", "inpaint_signed")  # kinds of `models.config.PICTURES` that read a mask
 LARGEST_SIDE = 256  # pixels: behaviour shows at any size, and this is quick
 PROMPTS = ("", "0", "a picture")  # the first that can be read
 
@@ -55,9 +58,10 @@ def show(model: LatentDiffusion) -> Shown:
     settings = Settings(prompt="a picture", width=width, height=height)
     concat = None
     if model.config.picture is not None:
-        kind = model.config.picture
-        seen = [sized(model, settings, image.convert("L") if kind in INDEXED else image) for image in images]
-        made = [channels(model, settings, Picture(image)) for image in seen]
+        shown = [Image.new("L", i.size) if model.config.picture in INDEXED else i for i in images]
+        # a hole as large as the picture, so that nothing of the answer is given away
+        hole = Image.new("L", (width, height), 255) if model.config.picture in HOLES else None
+        made = [channels(model, settings, fitted(settings, image, hole, model)) for image in shown]
         concat = torch.cat([part for part in made if part is not None]).to(latents)
     condition = _condition(model, settings)
     level = noise_level(model, settings)

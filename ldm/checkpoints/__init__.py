@@ -4,15 +4,16 @@
 """
 
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
 from ..behaviour import decide
+from ..diffusion.schedule import build_schedule
 from ..errors import CheckpointError
 from ..latent_diffusion import LatentDiffusion
-from ..models.condition_config import SDXLTextConfig
+from ..models.condition_config import NeighboursConfig, SDXLTextConfig
 from ..models.config import ModelConfig
 from ..models.pixel_config import IdentityConfig
 from ..speed import preferred_device, preferred_dtype
@@ -33,6 +34,7 @@ __all__ = ["FORMATS", "Identity", "add_preview", "convert", "draft_config", "dra
            "load", "save", "swap_first_stage", "weights_folder"]  # fmt: skip
 
 DEFAULT = "default.safetensors"
+STAGE_SCALE = "latent_scaling_factor of the first stage"  # in `assumed`, of one that does not say its own
 
 
 def weights_folder() -> Path:
@@ -80,12 +82,17 @@ def load(
 
     Raises:
         CheckpointError: there is no such file, or not every weight of a model of a known kind is in it; or
-            there are no averaged weights; or the autoencoder's latents are not those of the model.
+            there are no averaged weights; or the autoencoder's latents are not those of the model; or the
+            text encoder beside it is another's.
     """
     path = find_file(path)
     device = preferred_device() if device is None else torch.device(device)
     checkpoint = read(path, ema=ema)
     model = build(checkpoint, device, suited_dtype(checkpoint.config, device) if dtype is None else dtype)
+    if isinstance(model.config.text, NeighboursConfig):
+        from .clip_text import lend_clip  # seldom needed, and importing costs
+
+        lend_clip(model, path)
     if vae is not None:
         swap_first_stage(model, vae)
     if "prediction_type" in checkpoint.assumed:
@@ -96,11 +103,16 @@ def load(
 def believe(model: LatentDiffusion) -> None:
     """Take what a network predicts from how it behaves, where its file does not say it (`behaviour.decide`).
 
-    Of one that cannot be told, such as an untrained one, what was assumed stands, and `assumed` says so.
+    So too whether its noise levels end in pure noise, where nothing says what they are.  Of one that cannot
+    be told, such as an untrained one, what was assumed stands, and `assumed` says so.
     """
     verdict = decide(model)
     if not verdict.is_sure:
         return
+    if "schedule" in model.assumed and verdict.zero_terminal_snr:
+        schedule = replace(model.config.schedule, zero_terminal_snr=True)
+        model.config = replace(model.config, schedule=schedule)
+        model.schedule = build_schedule(**asdict(schedule))
     model.assumed = tuple(name for name in model.assumed if name != "prediction_type")
     if verdict.prediction_type != model.prediction_type:
         best = model.config.recommended  # Stable Diffusion 2: v is drawn at 768 pixels, eps at 512
@@ -179,17 +191,22 @@ def build(checkpoint: Checkpoint, device: str | torch.device, dtype: torch.dtype
 def swap_first_stage(model: LatentDiffusion, path: str | Path) -> None:
     """Have a model encode and decode with the autoencoder of another file.
 
-    A file of an autoencoder alone seldom says how its latents are scaled; then it is taken for the model's.
+    A file of an autoencoder alone seldom says how its latents are scaled; then it is taken for the model's,
+    and `model.assumed` says so (`STAGE_SCALE`).
 
     Raises:
         CheckpointError: it is none, or its latents have other channels, another size or another scale.
     """
     like = next(model.first_stage_model.parameters(), None)
     stage = load_first_stage(path, model.device, None if like is None else like.dtype)
+    taken: tuple[str, ...] = ()
     if stage.config.note:
         told = replace(stage.config, latent_scaling_factor=model.latent_scaling_factor, note="")
         stage = replace(stage, config=told)
+        taken = (STAGE_SCALE,)
+    model_assumed = tuple(name for name in model.assumed if name != STAGE_SCALE)
     use_first_stage(model, stage)
+    model.assumed = model_assumed + taken
     model.preview = None  # it was fitted to the other one
 
 

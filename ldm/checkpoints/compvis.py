@@ -10,19 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ..diffusion.schedule import BETAS, build_schedule
 from ..errors import CheckpointError
 from ..models.condition_config import BERTConfig, OpenCLIPConfig, SDXLTextConfig, TextConfig
-from ..models.config import ModelConfig, ScheduleConfig
+from ..models.config import ModelConfig
 from ..models.tokenizer import Tokenizer
 from ..models.wordpiece import PLACES, WordPieceTokenizer
-from .compvis_yaml import says_prediction, with_params, yaml_params
+from .compvis_schedule import schedule_of
+from .compvis_yaml import says_prediction, usual_prediction, with_params, yaml_params
 from .files import read_shapes, read_state_dict
-from .infer import CONDITION, FIRST_STAGE, UNET, infer_config, is_open
+from .guesses import guessed
+from .infer import CONDITION, FIRST_STAGE, UNET, infer_config
 from .infer_text import CLIP_SIZE
+from .naming import shown_name
 from .report import Checkpoint, Shapes
 
 EMA = "model_ema."
@@ -96,35 +97,57 @@ def read_config(
     """
     params = yaml_params(path)
     config = infer_config({name: tuple(tensor.shape) for name, tensor in tensors.items()}, path.name)
-    told = marked_prediction(tensors, metadata, says_prediction(params))
-    assumed = ("prediction_type",) if told is None and is_open(config) else ()
-    config = with_params(config, params, path.name)
-    if told is not None:
-        if told not in PREDICTIONS.values():
-            raise CheckpointError(
-                f"The YAML file beside {path.name} says that it predicts {told!r}: eps, v or x0."
-            )
-        config = replace(config, prediction_type=told)
+    config, assumed = told_config(path, config, params, tensors, metadata)
     scale = tensors.get("scale_factor")
-    if scale is not None and scale.numel() == 1 and float(scale) > 0:
-        config = replace(config, latent_scaling_factor=float(scale))
-    schedule = _schedule(tensors, config.schedule, path.name)
+    try:
+        if scale is not None and scale.numel() == 1:
+            config = replace(config, latent_scaling_factor=float(scale))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path.name} has a scale_factor that cannot be. {error}") from error
+    schedule = schedule_of(tensors, config.schedule, path.name)
     if "ztsnr" in tensors:
         schedule = replace(schedule, zero_terminal_snr=True)
-    return replace(config, name=path.stem, schedule=schedule), assumed
+    return replace(config, name=shown_name(path), schedule=schedule), assumed
+
+
+def told_config(
+    path: Path,
+    config: ModelConfig,
+    params: Mapping[str, Any],
+    names: Mapping[str, object],
+    metadata: Mapping[str, str],
+) -> tuple[ModelConfig, tuple[str, ...]]:
+    """What shapes tell, with what a YAML file and marks in the file say; and the fields that are guesses.
+
+    Args:
+        params: `yaml_params` of the file.
+        names: of its tensors, this project's.
+
+    Raises:
+        CheckpointError: the YAML file makes no sense.
+    """
+    told = marked_prediction(names, metadata, params, path.name)
+    config = with_params(config, params, path.name)
+    if told is not None:
+        config = replace(config, prediction_type=told)
+    return config, guessed(config, params, names, told)
 
 
 def marked_prediction(
-    names: Mapping[str, object], metadata: Mapping[str, str], said: str | None = None
+    names: Mapping[str, object], metadata: Mapping[str, str], params: Mapping[str, Any], name: str
 ) -> str | None:
-    """What a file says that the network predicts; None if it says nothing.
+    """What a file says that the network predicts; None if nothing does.
 
-    Args:
-        said: by a YAML file beside it, which the file's own key overrules and its metadata does not.
+    Its own key comes first, then what a YAML file beside it says, then its metadata, then what CompVis's
+    class predicts where a whole YAML file is silent.
+
+    Raises:
+        CheckpointError: the YAML file says nonsense.
     """
+    said = says_prediction(params, name)
     if "v_pred" in names:
         return "v"
-    return said or PREDICTIONS.get(metadata.get(SPEC, "").lower())
+    return said or PREDICTIONS.get(metadata.get(SPEC, "").lower()) or usual_prediction(params)
 
 
 def leftovers_of(names: Mapping[str, object]) -> tuple[str, ...]:
@@ -177,39 +200,6 @@ def renamed(name: str) -> str:
 def ema_name(key: str) -> str:
     """A weight's name -> its average's: without dots, and without `model.`."""
     return EMA + key.removeprefix("model.").replace(".", "")
-
-
-def _schedule(tensors: Mapping[str, Tensor], usual: ScheduleConfig, name: str) -> ScheduleConfig:
-    """The schedule that the file's own betas are of; `usual` if it has none.
-
-    Raises:
-        CheckpointError: they are of none that is known.
-    """
-    found = tensors.get("betas", tensors.get("beta"))
-    if found is None or found.ndim != 1 or len(found) < 2:
-        return usual
-    betas = found.double()
-    usual = replace(usual, n_steps=len(betas))
-    own = replace(usual, linear_start=float(f"{betas[0]:.6g}"), linear_end=float(f"{betas[-1]:.6g}"))
-    candidates = [
-        usual,
-        replace(usual, zero_terminal_snr=True),
-        *(replace(own, betas=kind) for kind in BETAS),
-    ]
-    for config in candidates:
-        schedule = build_schedule(
-            n_steps=config.n_steps,
-            betas=config.betas,
-            linear_start=config.linear_start,
-            linear_end=config.linear_end,
-            zero_terminal_snr=config.zero_terminal_snr,
-        )
-        if torch.allclose(schedule.betas, betas, rtol=2e-3, atol=1e-6):  # also of half-precision betas
-            return config
-    raise CheckpointError(
-        f"{name} was trained on a noise schedule that is none of {', '.join(BETAS)} "
-        f"(betas from {own.linear_start:g} to {own.linear_end:g})."
-    )
 
 
 def find_tokenizer(path: Path, config: ModelConfig) -> Any:  # noqa: ANN401 - one of two kinds, or None

@@ -19,7 +19,7 @@ from ..models.config import AutoencoderConfig, ModelConfig, TextConfig, UNetConf
 from ..models.tokenizer import Tokenizer
 from ..writing import write_file
 from .compvis_config import yaml_values
-from .compvis_yaml import with_params
+from .compvis_yaml import says_prediction, with_params
 from .diffusers_export import write_tokenizer
 from .files import write_state_dict
 from .infer import infer_config
@@ -98,6 +98,11 @@ def check(model: LatentDiffusion) -> None:
     shapes.pop("preview.bias", None)
     params = yaml_values(config)["model"]["params"]
     told = with_params(infer_config(shapes, config.name), params, config.name)
+    if says_prediction(params, config.name) != config.prediction_type:
+        raise CheckpointError(
+            f"{config.name} cannot be written in CompVis's layout: "
+            f"that cannot say that it predicts {config.prediction_type}."
+        )
     there, here = _comparable(told), _comparable(config)
     for name, value in here.items():
         if there.get(name) != value:
@@ -133,7 +138,7 @@ def _comparable(config: ModelConfig) -> dict[str, Any]:
     sizes = stage.autoencoder if isinstance(stage, VQConfig) else stage
     found["autoencoder.num_groups"] = getattr(sizes, "num_groups", None)
     if isinstance(text, SDXLTextConfig):
-        found |= {f"text.{name}": getattr(text, name) for name in ("size_dim", "sizes")}
+        found |= {f"text.{name}": getattr(text, name) for name in ("size_dim", "sizes", "zero_empty")}
         found |= _encoder("text.openclip", text.openclip)
         found |= {} if text.clip is None else _encoder("text.clip", text.clip)
     else:

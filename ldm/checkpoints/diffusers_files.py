@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import CheckpointError
+from .careful import said
 from .files import read_shapes, read_state_dict
 
 WEIGHTS = (".safetensors", ".bin")  # in the order of preference
@@ -39,8 +40,8 @@ def read_json(path: Path) -> dict[str, Any]:
         values = json.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError(f"The folder has no {shown}.") from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{shown} cannot be read: {error}.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{shown} cannot be read: {said(error)}.") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{shown} holds {type(values).__name__}, not an object.")
     return values

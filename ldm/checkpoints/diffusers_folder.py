@@ -13,14 +13,16 @@ from torch import Tensor
 from ..errors import CheckpointError
 from ..models.autoencoder_config import FirstStageSizes
 from ..models.config import ModelConfig, RecommendedSettings, UNetConfig
+from .careful import reading
 from .diffusers_files import read_json, read_weights
 from .diffusers_names import OLD, renamed, to_ours
-from .diffusers_sizes import read_autoencoder_config, read_schedule, read_unet_config
+from .diffusers_sizes import STABLE_DIFFUSION, read_autoencoder_config, read_schedule, read_unet_config
 from .diffusers_tables import tables, weight_shapes
 from .diffusers_text import Texts, read_texts
 from .report import Checkpoint
 
 INDEX = "model_index.json"
+SCHEDULER = "scheduler/scheduler_config.json"
 FIRST_STAGES = ("vae", "vqvae")
 LEFTOVERS = ("text_encoder*/*position_ids",)
 # what begins a class's name -> what it is; of pipelines, and of networks that are saved alone
@@ -76,7 +78,12 @@ def read(path: Path) -> Checkpoint:
         ours, rest = to_ours(table, modern(part, read_weights(path / part)))
         tensors.update(ours)
         tensors.update({f"{part}/{name}": tensor for name, tensor in rest.items()})
-    return Checkpoint(path, config, texts.tokenizer, tensors, LEFTOVERS)
+    return Checkpoint(path, config, texts.tokenizer, tensors, LEFTOVERS, assumed=guessed(path))
+
+
+def guessed(path: Path) -> tuple[str, ...]:
+    """The fields of the config that nothing in a folder tells: those that a scheduler's file would."""
+    return () if (path / SCHEDULER).is_file() else ("prediction_type", "schedule")
 
 
 def modern(part: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -94,6 +101,11 @@ def read_config(path: Path) -> tuple[ModelConfig, Texts]:
     Raises:
         CheckpointError: as `read`.
     """
+    with reading(f"A JSON file of {path.name}"):
+        return _read_config(path)
+
+
+def _read_config(path: Path) -> tuple[ModelConfig, Texts]:
     index = read_json(path / INDEX) if (path / INDEX).is_file() else {}
     _refuse(path, index or _values(path / "config.json"))
     stage = _first_stage(path)
@@ -104,8 +116,8 @@ def read_config(path: Path) -> tuple[ModelConfig, Texts]:
     unet = read_unet_config(values)
     autoencoder, factor = read_autoencoder_config(read_json(path / stage / "config.json"), stage)
     texts = read_texts(path, unet, values, index)
-    scheduler_file = path / "scheduler" / "scheduler_config.json"
-    scheduler = read_json(scheduler_file) if scheduler_file.is_file() else {"_class_name": "LCMScheduler"}
+    scheduler_file = path / SCHEDULER
+    scheduler = read_json(scheduler_file) if scheduler_file.is_file() else STABLE_DIFFUSION
     schedule, predicts = read_schedule(scheduler)
     picture = _picture(path.name, unet, autoencoder, str(index.get("_class_name", "")))
     try:

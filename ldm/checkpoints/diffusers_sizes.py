@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import CheckpointError
 from ..models.config import AutoencoderConfig, ScheduleConfig, TextConfig, UNetConfig, VQConfig
+from .careful import reading
 from .diffusers_config import BETA_SCHEDULES, PREDICTIONS
 
 Json = Mapping[str, Any]
@@ -63,6 +64,7 @@ SCHEDULER_DEFAULTS: dict[str, Json] = {"LCMScheduler": STABLE_DIFFUSION, "TCDSch
 PLAIN: Json = {"beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02}
 
 
+@reading("unet/config.json")
 def read_unet_config(values: Json) -> UNetConfig:
     """Sizes of a U-Net from `unet/config.json`.
 
@@ -108,6 +110,7 @@ def read_unet_config(values: Json) -> UNetConfig:
     )
 
 
+@reading("An autoencoder's config.json")
 def read_autoencoder_config(values: Json, part: str) -> tuple[AutoencoderConfig | VQConfig, float]:
     """Sizes of an autoencoder from `vae/config.json`, and the factor that makes its latents unit variance.
 
@@ -150,6 +153,7 @@ def read_autoencoder_config(values: Json, part: str) -> tuple[AutoencoderConfig 
     return (VQConfig(sizes, n_embed=int(values.get("num_vq_embeddings", 256))) if is_vq else sizes), factor
 
 
+@reading("A text encoder's config.json")
 def read_text_config(values: Json) -> TextConfig:
     """Sizes of CLIP's text encoder from `text_encoder/config.json`; ids of marks are the tokenizer's to say.
 
@@ -174,6 +178,7 @@ def read_text_config(values: Json) -> TextConfig:
     )
 
 
+@reading("scheduler_config.json")
 def read_schedule(values: Json) -> tuple[ScheduleConfig, str]:
     """The noise schedule from `scheduler/scheduler_config.json`, and what the network predicts.
 
@@ -181,6 +186,8 @@ def read_schedule(values: Json) -> tuple[ScheduleConfig, str]:
         CheckpointError: its noise levels are none of ours.
     """
     kind = values.get("_class_name", "DDIMScheduler")
+    if not isinstance(kind, str):
+        raise CheckpointError("scheduler_config.json has a _class_name that is no name.")
     if "EDM" in kind or "Flow" in kind or "ScoreSde" in kind:
         raise CheckpointError(f"The folder's scheduler is {kind}, which has other noise levels than ours.")
     known = {name: value for name, value in values.items() if value is not None}

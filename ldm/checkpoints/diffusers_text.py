@@ -10,6 +10,7 @@ from ..errors import CheckpointError
 from ..models.condition_config import ConditionConfig, NoConditionConfig, OpenCLIPConfig, SDXLTextConfig
 from ..models.config import TextConfig, UNetConfig
 from ..models.tokenizer import BOS, EOS, Tokenizer
+from .careful import said
 from .diffusers_files import read_json
 from .diffusers_sizes import read_text_config
 
@@ -92,7 +93,8 @@ def _sdxl(
         openclip=replace(large, pad_token_id=pads.pad),
         size_dim=size_dim,
         sizes=sizes,
-        zero_empty=bool(index.get("force_zeros_for_empty_prompt", True)),
+        # the refiner never had zeros
+        zero_empty=small is not None and bool(index.get("force_zeros_for_empty_prompt", True)),
     )
     if small is None:
         return Texts(config, tokenizer, {parts[-1]: "embedders.0."})
@@ -166,8 +168,8 @@ def _vocabulary(folder: Path) -> dict[str, Any] | None:
         try:
             vocab = json.loads((folder / "vocab.json").read_text("utf-8"))
             lines = (folder / "merges.txt").read_text("utf-8").split("\n")
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{folder.name}/ cannot be read: {error}.") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise CheckpointError(f"{folder.name}/ cannot be read: {said(error)}.") from error
         return {"vocab": vocab, "merges": [n for n in lines if n and not n.startswith("#version")]}
     if (folder / "tokenizer.json").is_file():
         model = read_json(folder / "tokenizer.json").get("model")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from ..writing import write_tensors
+from .careful import said
 from .header import METADATA, read_header
 from .pickles import read_pickle
 
@@ -70,7 +71,7 @@ def read_state_dict(
         with safe_open(path, framework="pt", device=str(device)) as file:
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{path.name} cannot be read: {error}.") from error
+        raise CheckpointError(f"{path.name} cannot be read: {said(error)}.") from error
 
 
 def read_shapes(path: str | Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
@@ -160,7 +161,7 @@ def _start(path: Path) -> bytes:
         CheckpointError: there are none, or it is no file.
     """
     if path.is_dir():
-        raise CheckpointError(f"{path} is a folder; name a file of weights.")
+        raise CheckpointError(f"{path.name} is a folder; name a file of weights.")
     try:
         size = path.stat().st_size
         if not path.is_file():  # a pipe would be waited for, a device has no end
@@ -168,9 +169,9 @@ def _start(path: Path) -> bytes:
         with path.open("rb") as file:
             start = file.read(512)
     except FileNotFoundError as error:
-        raise CheckpointError(f"There is no file {path}.") from error
+        raise CheckpointError(f"There is no file {path.name}.") from error
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+        raise CheckpointError(f"{path.name} cannot be read: {said(error)}.") from error
     if size == 0:
         raise CheckpointError(f"{path.name} is empty.")
     return start

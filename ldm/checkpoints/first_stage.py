@@ -182,7 +182,7 @@ def _recognised(path: Path) -> Found | None:
     try:
         times = (file.stat().st_mtime_ns, file.stat().st_size, file.parent.stat().st_mtime_ns)
     except FileNotFoundError as error:
-        raise CheckpointError(f"There is no file {path}.") from error
+        raise CheckpointError(f"There is no file {path.name}.") from error
     return _remembered(file, times) if file.is_file() else None
 
 

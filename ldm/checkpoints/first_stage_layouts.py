@@ -24,6 +24,7 @@ from .diffusers_names import OLD, autoencoder_table, renamed, to_ours
 from .diffusers_sizes import read_autoencoder_config
 from .files import read_shapes, read_state_dict
 from .infer_first_stage import first_stage_config
+from .naming import shown_name
 from .report import Shapes
 from .study import autoencoder_config as study_config
 from .study_sizes import house_names, looks_like_study
@@ -37,11 +38,6 @@ WHOLE = (
     "denoiser.",
 )  # of more than a first stage
 LEFTOVERS = ("loss.*", "model_ema.*", "colorize", "scale_factor", "global_step")
-NAMELESS = (
-    "model",
-    "last",
-    "diffusion_pytorch_model",
-)  # names of files that say nothing: the folder's is taken
 KINDS = ("AutoencoderKL", "VQModel", "AutoencoderTiny")  # of diffusers
 SD_SCALE, SDXL_SCALE = 0.18215, 0.13025
 MOST_BLOCKS, MOST_LEVELS = 6, 8  # that names are looked for; published ones have 3 and 6
@@ -94,11 +90,6 @@ def file_of(folder: Path) -> Path | None:
         return weight_files(folder)[0]
     named = folder / "model.ckpt"
     return named if named.is_file() else None
-
-
-def shown_name(path: Path) -> str:
-    """The name of a file or folder for people."""
-    return path.parent.name if path.stem.split(".")[0] in NAMELESS and path.suffix else path.stem
 
 
 def _label(path: Path, sizes: FirstStageSizes) -> str:

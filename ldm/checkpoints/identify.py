@@ -3,25 +3,27 @@
 `identify` never raises for what lies in a file: what cannot be loaded is said in `Identity.refusal`.
 """
 
+import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
 from . import compvis, diffusers_folder, pixel, study
-from .compvis_yaml import says_prediction, with_params, yaml_file, yaml_params
+from .compvis_yaml import yaml_file, yaml_params
 from .families import evidence_of, family_of, title_of
 from .files import read_shapes, read_types
 from .first_stage import read_config as read_stage_config
 from .first_stage_layouts import recognise as is_stage
+from .guesses import PREDICTION, guesses_in_words
 from .identity import PARTS, Identity, add_up, count
-from .infer import CONDITION, FIRST_STAGE, UNET, infer_config, is_open
+from .infer import CONDITION, FIRST_STAGE, UNET, infer_config
 from .native import CONFIG
 from .report import Format, Shapes, looks_like
 from .strangers import stranger_of
 from .study_sizes import looks_like_study
 
+log = logging.getLogger(__name__)
 WHAT_LOADS = "What does is listed in docs/checkpoints.md."
 ADDITIONS = ("lora", "textual_inversion")
 
@@ -34,6 +36,11 @@ def identify(path: str | Path) -> Identity:
     except CheckpointError as error:
         words = str(error)
         return Identity(path, "gguf" if "GGUF" in words else "unreadable", "unreadable", refusal=words)
+    except Exception as error:
+        # whatever lies there: one file must not hide all others
+        log.warning("%s cannot be identified", path.name, exc_info=True)
+        refusal = f"{path.name} is damaged in a way that was not foreseen ({type(error).__name__})."
+        return Identity(path, "unreadable", "unreadable", refusal=refusal)
 
 
 def is_addition(path: Path) -> bool:
@@ -93,7 +100,7 @@ def _diffusers(path: Path) -> Identity:
         family_of(config),
         title_of(config),
         "diffusers",
-        (*evidence, *evidence_of(config)),
+        (*evidence, *evidence_of(config), *guesses_in_words(config, diffusers_folder.guessed(path))),
         loads=True,
         parts=parts,
         dtypes=dtypes,
@@ -156,22 +163,17 @@ def _compvis(path: Path, shapes: Shapes, metadata: Mapping[str, str]) -> dict[st
     try:
         config = infer_config(ours, path.name)
         params = yaml_params(path)
-        config = with_params(config, params, path.name)
-        marked = compvis.marked_prediction(ours, metadata, says_prediction(params))
-        if marked is not None and marked in compvis.PREDICTIONS.values():
-            config = replace(config, prediction_type=marked)
+        config, assumed = compvis.told_config(path, config, params, ours, metadata)
     except CheckpointError as error:
         title = looks_like(shapes)
         return told | {"family": "unknown", "title": title, "evidence": evidence, "refusal": str(error)}
     beside = yaml_file(path) if params else None
     if beside is not None:
         evidence += (f"{beside.name} lies beside it",)
-    sure = marked is not None or not is_open(config)
-    if not sure:
-        evidence += ("whether it predicts noise or v stands in no name: that shows in what it does",)
+    evidence += guesses_in_words(config, assumed)
     return told | {
         "family": family_of(config),
-        "title": title_of(config, sure=sure),
+        "title": title_of(config, sure=PREDICTION not in assumed),
         "evidence": evidence_of(config) + evidence,
         "loads": True,
         "config": config,

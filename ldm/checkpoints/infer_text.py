@@ -111,7 +111,13 @@ def _sdxl(shapes: Shapes, unet: UNetConfig) -> SDXLTextConfig:
         text = TextConfig(**vars(found) | {"hidden_layer": -2, "final_norm": False})
     numbers = 6 if clip else 5
     left = (unet.adm_in_channels or 0) - tower.embed_dim
-    return SDXLTextConfig(clip=text, openclip=tower, size_dim=max(left // numbers, 2), sizes=numbers)
+    return SDXLTextConfig(
+        clip=text,
+        openclip=tower,
+        size_dim=max(left // numbers, 2),
+        sizes=numbers,
+        zero_empty=text is not None,
+    )
 
 
 def _bert(shapes: Shapes, _: UNetConfig) -> BERTConfig:

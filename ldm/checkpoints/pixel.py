@@ -4,7 +4,6 @@ Both hold a network alone, so what a file does not say is as published: labml's 
 [0, 1]; NCSN's noise levels from 1 to 0.01, unless the original's `config.yml` lies beside the file.
 """
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,9 @@ from ..models.condition_config import NoConditionConfig
 from ..models.config import ModelConfig, RecommendedSettings, ScheduleConfig
 from ..models.pixel_config import DDPMUNetConfig, IdentityConfig, ScoreNetConfig
 from .files import read_shapes, read_state_dict
+from .naming import shown_name
 from .report import Checkpoint, Shapes
+from .yaml_files import read_yaml
 
 UNET = "model.diffusion_model."
 PREFIXES = ("eps_model.", "module.", "score.")  # of labml's `DenoiseDiffusion`, of torch's `DataParallel`
@@ -125,7 +126,7 @@ def ncsn_config(shapes: Shapes, told: Mapping[str, Any] | None = None) -> ScoreN
 
 def _ddpm_model(path: Path, sizes: DDPMUNetConfig) -> ModelConfig:
     return ModelConfig(
-        name=path.stem,
+        name=shown_name(path),
         unet=sizes,
         autoencoder=IdentityConfig(sizes.image_channels, low=0.0),  # labml's data is never moved to [-1, 1]
         text=NoConditionConfig(),
@@ -140,7 +141,7 @@ def _ddpm_model(path: Path, sizes: DDPMUNetConfig) -> ModelConfig:
 def _ncsn_model(path: Path, sizes: ScoreNetConfig) -> ModelConfig:
     side = sizes.image_size
     return ModelConfig(
-        name=path.stem,
+        name=shown_name(path),
         unet=sizes,
         autoencoder=IdentityConfig(sizes.channels),
         text=NoConditionConfig(),
@@ -168,17 +169,11 @@ def _told(path: Path) -> dict[str, Any] | None:
     Raises:
         CheckpointError: it is no YAML.
     """
-    import yaml
-
     for beside in (path.with_suffix(".yml"), path.with_name("config.yml"), path.with_name("anneal.yml")):
         if not beside.is_file():
             continue
-        try:
-            # the original writes a Python object's fields, whose class is named and not needed
-            text = re.sub(r"!!python/object:argparse\.Namespace", "", beside.read_text("utf-8"))
-            content = yaml.safe_load(text)
-        except (yaml.YAMLError, OSError, ValueError) as error:
-            raise CheckpointError(f"{beside.name} beside it cannot be read: {error}.") from error
+        # the original writes a Python object's fields, whose class is named and not needed
+        content = read_yaml(beside, without="!!python/object:argparse.Namespace")
         if isinstance(content, dict) and isinstance(content.get("model"), dict):
             return content
     return None

@@ -23,6 +23,7 @@ from .diffusers_folder import modern
 from .diffusers_sizes import read_text_config
 from .diffusers_text import read_tokenizer, with_marks
 from .files import SUFFIXES, read_shapes, read_state_dict
+from .naming import shown_name
 from .report import Checkpoint, Shapes
 from .study_sizes import (
     config_of_autoencoder,
@@ -233,7 +234,7 @@ def _config(
     except CheckpointError as error:
         raise CheckpointError(f"The YAML file of {path.name} cannot be used: {error}") from error
     return ModelConfig(
-        name=path.stem,
+        name=shown_name(path),
         unet=unet,
         autoencoder=stage,
         text=words,

@@ -6,9 +6,9 @@ from typing import Any
 
 from ..errors import CheckpointError
 from .study_sizes import section
+from .yaml_files import read_yaml
 
 SUFFIXES = (".yaml", ".yml")
-MAX_BYTES = 1_000_000  # of a file that may be one of the study's
 CKPT_NAMES = ("ldm_ckpt_name", "vqvae_autoencoder_ckpt_name", "vae_autoencoder_ckpt_name")
 
 
@@ -31,8 +31,8 @@ def find_yaml(path: Path, told: Mapping[str, Any]) -> dict[str, Any] | None:
     for suffix in SUFFIXES:
         own = path.with_suffix(suffix)
         if own.is_file():
-            content = _read(own)
-            if content is None:
+            content = read_yaml(own)
+            if not isinstance(content, dict):
                 raise CheckpointError(f"{own.name} beside {path.name} is no readable YAML file.")
             if not _fits(content, told):
                 raise CheckpointError(f"{own.name} is the YAML file of another network than {path.name}.")
@@ -54,17 +54,15 @@ def _all(folder: Path, told: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not folder.is_dir():
         return []
     files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
-    contents = (_read(file) for file in files if file.stat().st_size <= MAX_BYTES)
+    contents = (_read(file) for file in files)
     return [content for content in contents if content is not None and _fits(content, told)]
 
 
 def _read(path: Path) -> dict[str, Any] | None:
     """What a YAML file holds; None if it is none, or nothing with names."""
-    import yaml
-
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, OSError, ValueError, RecursionError):
+        content = read_yaml(path)
+    except CheckpointError:
         return None
     return content if isinstance(content, dict) else None
 
@@ -83,8 +81,13 @@ def _fits(content: Mapping[str, Any], told: Mapping[str, Any]) -> bool:
         params = section(content, "ldm_params")
         sizes = {"text": told["text_dim"], "class": told["n_classes"], "image": told["mask_channels"]}
         kinds = _list(section(params, "condition_config"), "condition_types")
-        same = {kind for kind, size in sizes.items() if size is not None} == {str(kind) for kind in kinds}
+        same = _same_words({kind for kind, size in sizes.items() if size is not None}, kinds)
     return same and _list(params, "down_channels") == list(told["down_channels"])
+
+
+def _same_words(words: set[str], told: list[Any]) -> bool:
+    """Whether a list is of these words; what is no word is never written out: it may be endless."""
+    return all(isinstance(one, str) for one in told) and set(told) == words
 
 
 def _list(params: Mapping[str, Any], name: str) -> list[Any]:

@@ -4,6 +4,7 @@ Field names are CompVis's where CompVis has the field: names inside files are fo
 it the default that means "as before".
 """
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -12,7 +13,7 @@ from .autoencoder_config import AutoencoderConfig, FirstStageSizes, VQConfig
 from .condition_config import ConditionConfig, TextConfig
 from .pixel_config import DDPMUNetConfig, ScoreNetConfig
 from .records import build_record
-from .sizes import check_sizes
+from .sizes import check_between, check_sizes
 from .study_config import StudyUNetConfig
 
 __all__ = [
@@ -121,6 +122,11 @@ class ScheduleConfig:
     linear_end: float = 0.012
     zero_terminal_snr: bool = False
 
+    def __post_init__(self) -> None:
+        most = math.inf if self.betas == "geometric" else 1.0  # those betas are noise levels
+        for name in ("linear_start", "linear_end"):
+            check_between(name, getattr(self, name), most)
+
 
 @dataclass(frozen=True)
 class RecommendedSettings:
@@ -186,6 +192,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_sizes(self)
+        check_between("latent_scaling_factor", self.latent_scaling_factor)
         if self.prediction_type not in ("eps", "v", "x0"):
             raise CheckpointError(
                 f"prediction_type must be 'eps', 'v' or 'x0', got {self.prediction_type!r}."

@@ -1,7 +1,7 @@
 """CLIP embeddings as the prompt: pictures that are like what is wanted, or the wish itself.
 
 A prompt is text, names of remembered embeddings as "@name", or both: "a castle @sunsets".  The text needs
-CLIP's text encoder and its projection, which no file of these models holds; it can be given.
+CLIP's text encoder and its projection, which no file of these models holds; it can lie beside it.
 
 Source: Blattmann et al. 2022 (arXiv:2204.11824); CompVis's `scripts/knn2img.py`.
 """
@@ -14,14 +14,15 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..errors import SettingsError, check_choice
+from ..errors import SettingsError
 from .condition import Condition, Sizes
 from .condition_config import NeighboursConfig
 
 NAME = re.compile(r"(?<!\S)@(\S+)")
 NO_CLIP = (
     "This model reads text as one CLIP embedding, whose text encoder is not in its file: instead of {text!r} "
-    "name remembered embeddings, as @name."
+    "name remembered embeddings, as @name, or put transformers' folder of CLIP ViT-L/14 beside the file, "
+    "named text_encoder."
 )
 
 
@@ -30,6 +31,9 @@ class Clip(Protocol):
 
     def embed(self, prompts: Sequence[str]) -> Tensor:
         """B prompts -> (B, D)."""
+
+    def unread(self, prompt: str) -> str:
+        """What of a prompt is cut off; "" if nothing is."""
 
 
 class NeighboursEmbedder(nn.Module):
@@ -102,8 +106,9 @@ class NeighboursEmbedder(nn.Module):
         return len(self.tokens(prompt))
 
     def unread(self, prompt: str) -> str:
-        """Nothing is cut off: too many are an error."""
-        return ""
+        """What of the text is cut off; too many embeddings are an error."""
+        text = " ".join(NAME.sub(" ", prompt).split())
+        return self.clip.unread(text) if text and self.clip is not None else ""
 
     def check(self, prompt: str) -> None:
         """Raise SettingsError for an unknown name, too many embeddings, or text without an encoder."""
@@ -137,7 +142,6 @@ class NeighboursEmbedder(nn.Module):
         """The text and the names in a prompt."""
         names = NAME.findall(prompt)
         for name in names:
-            if not self._remembered:
-                raise SettingsError(f"There are no remembered embeddings, so no {name!r}; add some first.")
-            check_choice("embeddings", name, self._remembered)
+            if name not in self._remembered:  # what there is instead may be somebody else's
+                raise SettingsError(f"There are no embeddings {name!r}: add their file first.")
         return " ".join(NAME.sub(" ", prompt).split()), names

@@ -3,6 +3,7 @@
 A file may claim a billion blocks: building them one by one takes for ever, also without memory.
 """
 
+import math
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -33,6 +34,13 @@ def check_sizes(record: Any, owner: str = "") -> None:  # noqa: ANN401 - any rec
             _check(name, field.name, number)
         if isinstance(value, tuple) and len(value) > MOST_BLOCKS:
             raise CheckpointError(f"{name} has {len(value)} entries, more than any network ({MOST_BLOCKS}).")
+
+
+def check_between(name: str, value: object, most: float = math.inf) -> None:
+    """Raise CheckpointError if a value is no number between 0 and `most`, both left out."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < most:
+        allowed = "a finite number above 0" if most == math.inf else f"between 0 and {most:g}"
+        raise CheckpointError(f"{name} must be {allowed}, got {value!r:.40}.")
 
 
 def _check(name: str, field: str, number: object) -> None:

@@ -1,36 +1,53 @@
 """Models that are told something else than words, in a browser: a class, boxes, painted class numbers."""
 
+import os
+
+# before gradio is imported, as app.py does
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000")
+
 import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
 from ldm import checkpoints, run_file
+from ldm.engine import Engine
 from ldm.models.layout import read_boxes
 
 from ..ui.twins import twin
-from .story import running_app, told
+from .story import told
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
 def address_of(tmp_path_factory):
-    """Where an app answers that draws with the twin of a kind, started once."""
-    folder, found, running = tmp_path_factory.mktemp("twins"), {}, []
+    """Where an app answers that draws with the twin of a kind, started once.
+
+    All in this process: each one of its own would import everything anew.
+    """
+    from ldm.ui import build_app, launch
+
+    folder, found = tmp_path_factory.mktemp("twins"), {}
 
     def address(kind):
         if kind not in found:
             path = folder / f"{kind}.safetensors"
             checkpoints.save(twin(kind), path)
-            (folder / kind).mkdir()
-            running.append(running_app(folder / kind, "--weights", str(path), "--device", "cpu"))
-            found[kind] = running[-1].__enter__()
-        return found[kind]
+            engine = Engine(path, device="cpu")
+            engine.model.graphs.enabled = False  # tracing takes longer than a few steps
+            page = build_app(engine)
+            launch(page, engine, prevent_thread_lock=True, quiet=True)
+            found[kind] = (page, engine)
+        return found[kind][0].local_url.rstrip("/")
 
-    yield address
-    for app in running:
-        app.__exit__(None, None, None)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
+        yield address
+        for page, engine in found.values():
+            page.close(verbose=False)
+            engine.close()
 
 
 @pytest.fixture

@@ -182,7 +182,7 @@ def test_what_shapes_cannot_tell_comes_from_the_yaml_file_beside(tmp_path, weigh
         "scale_factor": 0.5,
         "parameterization": "v",
         "image_size": 16,
-        "unet_config": {"target": "os.system", "params": {"num_head_channels": 16, "model_channels": 7}},
+        "unet_config": {"target": "os.system", "params": {"num_head_channels": 16, "model_channels": 32}},
     }
     save_file(weights, tmp_path / "x.safetensors")
     (tmp_path / name).write_text(yaml.safe_dump({"model": {"params": params}}))
@@ -213,11 +213,11 @@ def test_without_a_yaml_file_it_is_stable_diffusion(tmp_path, weights):
         ("!!python/object/apply:os.system ['true']", "config.yaml beside x.safetensors cannot be read: "),
         (
             "model: {params: {beta_schedule: odd}}",
-            "The YAML file beside x.safetensors cannot be used: 'odd'.",
+            "The YAML file beside x.safetensors cannot be used. beta_schedule must be one of linear, ",
         ),
         (
             "model: {params: {timesteps: many}}",
-            "The YAML file beside x.safetensors cannot be used: invalid literal",
+            "The YAML file beside x.safetensors cannot be used. timesteps must be a whole number, got",
         ),
     ],
 )

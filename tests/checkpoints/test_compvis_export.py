@@ -46,7 +46,10 @@ def assert_same_weights(model, again, kept=lambda key: True):
         assert torch.equal(tensor, ours[key]), key
 
 
-RELATIVES = ("sd1-v", "instruct-pix2pix", "sd2-inpainting", "sdxl-v", "sdxl-inpainting")
+RELATIVES = (
+    *("sd1-v", "sd1-inpainting", "instruct-pix2pix", "sd2-inpainting", "sdxl-v", "sdxl-inpainting"),
+    "sdxl-refiner",
+)
 
 
 @pytest.mark.parametrize(

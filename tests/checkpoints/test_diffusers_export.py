@@ -212,7 +212,10 @@ PIPELINES = {
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-@pytest.mark.parametrize("family", PIPELINES)
+@pytest.mark.parametrize(
+    "family",
+    [pytest.param(name, marks=pytest.mark.long if name == "sdxl-inpainting" else ()) for name in PIPELINES],
+)
 def test_a_model_of_every_family_is_opened_by_its_pipeline(diffusers, tmp_path, family):
     model = random_model(FAMILIES[family], tokenizer=Tokenizer.clip())
     convert(model, tmp_path / "model")

@@ -145,8 +145,8 @@ def test_what_is_no_file_of_weights_is_said_to_be_none(tmp_path, content, messag
 
 
 def test_a_missing_file_and_a_folder_are_errors(tmp_path):
-    assert error_of(tmp_path / "x.ckpt") == f"There is no file {tmp_path / 'x.ckpt'}."
-    assert error_of(tmp_path) == f"{tmp_path} is a folder; name a file of weights."
+    assert error_of(tmp_path / "x.ckpt") == "There is no file x.ckpt."
+    assert error_of(tmp_path) == f"{tmp_path.name} is a folder; name a file of weights."
 
 
 def test_a_safetensors_file_that_is_cut_short_is_an_error(tmp_path):

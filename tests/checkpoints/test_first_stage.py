@@ -103,9 +103,7 @@ def test_what_is_no_first_stage_is_refused(path, tmp_path):
     assert refused(load_first_stage, tmp_path / "tiny.safetensors") == (
         "tiny.safetensors is no first stage alone; it is a whole model."
     )
-    assert refused(load_first_stage, tmp_path / "none.safetensors") == (
-        f"There is no file {tmp_path / 'none.safetensors'}."
-    )
+    assert refused(load_first_stage, tmp_path / "none.safetensors") == ("There is no file none.safetensors.")
 
 
 @pytest.mark.parametrize(

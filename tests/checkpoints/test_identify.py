@@ -52,7 +52,10 @@ def as_file(model) -> dict[str, torch.Tensor]:
     return {k.replace("cond_stage_model.", "conditioner.") if xl else k: v for k, v in state.items()}
 
 
-@pytest.mark.parametrize("name", TITLES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.long if name == "sdxl inpainting" else ()) for name in TITLES],
+)
 def test_every_family_is_told_and_loads_as_it_is_told(name, tmp_path):
     model = random_twin(name)
     save_file(as_file(model), tmp_path / "x.safetensors")
@@ -82,7 +85,6 @@ def test_every_family_is_told_and_loads_as_it_is_told(name, tmp_path):
 @pytest.mark.parametrize("name", TITLES)
 def test_every_family_draws(name):
     model = random_twin(name)
-    model.graphs.enabled = False  # tracing takes longer than two steps
     image = Image.linear_gradient("L").convert("RGB").resize((64, 64))
     mask = Image.new("L", (64, 64), 255) if model.config.picture == "inpaint" else None
     shown = image if model.config.picture is not None else None

@@ -111,7 +111,7 @@ def test_the_noise_levels_of_the_file_beside_it_win(files):
     beside.write_text("model: {}\ndata: {logit_transform: true}")
     assert "trained on logits" in refused(pixel.read, files[1])
     beside.write_text("model: [")
-    assert "config.yml beside it cannot be read" in refused(pixel.read, files[1])
+    assert "config.yml cannot be read" in refused(pixel.read, files[1])
 
 
 def test_what_cannot_be_built_is_named(files, networks, tmp_path):

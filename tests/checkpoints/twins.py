@@ -102,6 +102,7 @@ def sdxl_text(refiner: bool = False) -> SDXLTextConfig:
         openclip=replace(BIG, final_norm=False),
         size_dim=256,
         sizes=5 if refiner else 6,
+        zero_empty=not refiner,
     )
 
 

@@ -377,6 +377,26 @@ LAUGHS = (
     + "\n".join(f"{b}: &{b} [{','.join(['*' + a] * 9)}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
     + "\nmodel: {params: *i}\n"
 )
+STEPS = [f"a: &a [{','.join('x' * 9)}]"] + [
+    f"{b}: &{b} [{','.join(['*' + a] * 9)}]" for a, b in zip("abcdefghijkl", "bcdefghijklm", strict=True)
+]
+
+
+def bomb(param: str) -> str:
+    """A CompVis YAML that stands for 9**13 words; whoever writes one of them out has no memory left."""
+    return "\n".join((*STEPS, f"model: {{params: {{{param}}}}}"))
+
+
+def study_laughs(place: Place) -> Path:
+    """A U-Net of the study whose own YAML has such words for what it is told."""
+    from tests.checkpoints.test_study import put
+
+    path = put(place.folder)
+    types = "ldm_params: {condition_config: {condition_types: [*m]}}"
+    path.with_suffix(".yaml").write_text("\n".join((*STEPS, types)))
+    return path
+
+
 LAYER = TEXT + "transformer.text_model.encoder.layers.1."
 CONV = UNET + "input_blocks.1.0.in_layers.2.weight"
 BIG = 10**12
@@ -548,7 +568,30 @@ CASES: dict[str, Case] = {
     "YAML that makes objects": Case(
         beside('model: !!python/object/apply:os.system ["touch CANARY"]\n'), "model.yaml"
     ),
-    "YAML that laughs": Case(beside(LAUGHS), "model.", opens=True),
+    "YAML that laughs": Case(beside(LAUGHS), "anchors or aliases"),
+    "YAML that laughs for what it predicts": Case(beside(bomb("parameterization: *m")), "anchors or aliases"),
+    "YAML that laughs for a number": Case(beside(bomb("scale_factor: *m")), "anchors or aliases"),
+    "a study's YAML that laughs": Case(study_laughs, "anchors or aliases"),
+    "YAML that holds itself": Case(beside("model: &a {params: *a}\n"), "anchors or aliases"),
+    "YAML of a megabyte": Case(beside("# " + "x" * 2**20), "more than 256 KiB"),
+    "YAML with a record for a name": Case(
+        beside("model: {params: {parameterization: {a: 1}}}\n"), "predicts a dict"
+    ),
+    "YAML with a word for a record": Case(
+        beside("model: {params: {denoiser_config: x}}\n"), "denoiser_config must be a record"
+    ),
+    "YAML with nothing for a record": Case(
+        beside("model: {params: {denoiser_config: {params: {scaling_config: null}}}}\n"), "", opens=True
+    ),
+    "YAML with a list for a record": Case(
+        beside("model: {params: {unet_config: {params: [1]}}}\n"), "params must be a record"
+    ),
+    "YAML of no scale": Case(beside("model: {params: {scale_factor: 0}}\n"), "above 0"),
+    "YAML of an endless scale": Case(beside("model: {params: {scale_factor: .inf}}\n"), "above 0"),
+    "YAML of betas that are none": Case(beside("model: {params: {linear_start: .nan}}\n"), "linear_start"),
+    "YAML of another model": Case(
+        beside("model: {params: {unet_config: {params: {model_channels: 320}}}}\n"), "of another model"
+    ),
     "YAML that is no YAML": Case(beside("\tmodel: [}\n"), "model.yaml"),
     "YAML of bytes": Case(beside(b"\xff\xfe\x00model"), "model.yaml"),
     "YAML tower": Case(beside("[" * 1200), "model.yaml"),
@@ -577,6 +620,33 @@ CASES: dict[str, Case] = {
     "a part's config is a word": Case(
         folder(edit("unet/config.json", block_out_channels="wide")), "block_out_channels"
     ),
+    "an index that is a tower": Case(
+        folder(lambda path: (path / "model_index.json").write_text("[" * 200_000)), "nested too deeply"
+    ),
+    "a U-Net's config is a tower": Case(
+        folder(lambda path: (path / "unet" / "config.json").write_text("[" * 200_000)), "nested too deeply"
+    ),
+    "a word for channels": Case(folder(edit("unet/config.json", in_channels="x")), "unet/config.json"),
+    "a number for blocks": Case(folder(edit("unet/config.json", down_block_types=5)), "unet/config.json"),
+    "lists for blocks": Case(
+        folder(edit("unet/config.json", down_block_types=[["a"], ["b"]])), "unet/config.json"
+    ),
+    "a word for a beta": Case(
+        folder(edit("scheduler/scheduler_config.json", beta_start="x")), "scheduler_config.json"
+    ),
+    "a list for betas": Case(
+        folder(edit("scheduler/scheduler_config.json", beta_schedule=["x"])), "scheduler_config.json"
+    ),
+    "a number for a scheduler": Case(
+        folder(edit("scheduler/scheduler_config.json", _class_name=5)), "scheduler_config.json"
+    ),
+    "a word for a scale": Case(folder(edit("vae/config.json", scaling_factor="a")), "autoencoder"),
+    "no scale": Case(folder(edit("vae/config.json", scaling_factor=0)), "latent_scaling_factor"),
+    "a word for a width": Case(folder(edit("text_encoder/config.json", hidden_size="a")), "text encoder"),
+    "a record for a mark": Case(
+        folder(edit("tokenizer/tokenizer_config.json", bos_token={"a": 1})), "", opens=True
+    ),
+    "a list for a pipeline": Case(folder(edit("model_index.json", _class_name=["x"])), "", opens=True),
     "a part is missing": Case(
         folder(lambda path: next((path / "vae").glob("*.safetensors")).unlink()), "vae/"
     ),

@@ -12,14 +12,22 @@ from ldm.diffusion.denoiser import PREDICTION_TYPES, from_x0
 from ldm.images import to_tensor
 from ldm.models.config import RecommendedSettings
 from tests.conftest import tiny_model
+from tests.ui.twins import KINDS, twin
 
 from .converted import converted, labelled
 
 # every way that a trained model can be; an eps network cannot begin from pure noise
 WAYS = [(kind, ends) for kind in PREDICTION_TYPES for ends in (True, False) if not (kind == "eps" and ends)]
+MODELS = ("default", "default-draft")
+BRIEF = [*(("default", *way) for way in WAYS), ("default-draft", "eps", False), ("default-draft", "v", True)]
 
 
-@pytest.fixture(scope="module", params=["default", "default-draft"])
+def seldom(*cases):
+    """These only among the long tests."""
+    return [pytest.param(*case, marks=pytest.mark.long) for case in cases]
+
+
+@pytest.fixture(scope="module", params=MODELS)
 def trained(request):
     return load(weights_folder() / f"{request.param}.safetensors", device="cpu", dtype=torch.float32)
 
@@ -40,13 +48,20 @@ def ask(trained, kind, ends, label, says_ends):
     assert (said is None) == (label == kind and verdict.zero_terminal_snr in (None, says_ends)), said
     if label != kind:
         assert re.search(rf"predicts .*\({kind}\), not .*\({label}\)", said)
+    return verdict
 
 
-@pytest.mark.parametrize(("kind", "ends"), WAYS)
+@pytest.mark.parametrize(
+    ("trained", "kind", "ends"),
+    [*BRIEF, *seldom(*(("default-draft", *way) for way in WAYS if ("default-draft", *way) not in BRIEF))],
+    indirect=["trained"],
+)
 def test_every_way_is_told_from_the_others_and_a_wrong_label_is_flagged(trained, kind, ends):
     other = PREDICTION_TYPES[(PREDICTION_TYPES.index(kind) + 1) % 3]
-    ask(trained, kind, ends, kind, ends)
-    ask(trained, kind, ends, other, not ends)
+    verdict = ask(trained, kind, ends, other, not ends)
+    # under its own label the same would be found, which the long tests ask for
+    honest = labelled(converted(trained, kind, ends), prediction_type=kind, zero_terminal_snr=ends)
+    assert check_label(honest, verdict) is None
 
 
 @pytest.mark.long
@@ -61,7 +76,11 @@ def test_the_model_that_ships_is_what_its_label_says(trained):
     assert check_label(trained) is None
 
 
-@pytest.mark.parametrize("factor", [0.1, 10.0])
+@pytest.mark.parametrize(
+    ("trained", "factor"),
+    [("default", 10.0), ("default-draft", 0.1), *seldom(("default", 0.1), ("default-draft", 10.0))],
+    indirect=["trained"],
+)
 def test_a_wrong_scaling_factor_is_found(trained, factor):
     verdict = decide(labelled(trained, latent_scaling_factor=factor))
     assert verdict.prediction_type == "v" and verdict.is_sure
@@ -88,6 +107,12 @@ def test_a_network_that_always_says_zero_cannot_be_told():
     assert decide(model).confidence == 0
 
 
+@pytest.mark.parametrize("kind", [kind for kind, made in KINDS.items() if "picture" in made])
+def test_networks_that_read_a_picture_can_be_asked_too(kind):
+    assert not decide(twin(kind)).is_sure  # it was never trained
+
+
+@pytest.mark.parametrize("trained", ["default-draft"], indirect=True)
 def test_asking_again_gives_the_same(trained):
     assert decide(trained) == decide(trained)
 

@@ -1,14 +1,17 @@
-"""/generate with everything that `Settings` knows, and from a picture."""
+"""/generate with everything that `Settings` knows, from a picture, and with a LoRA."""
 
 from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+import torch
 from gradio_client import handle_file
 from PIL import Image
+from safetensors.torch import save_file
 
 from ldm import png, run_file
 from ldm.diffusion.samplers import SAMPLERS
+from ldm.engine.weights import equip
 from ldm.settings import Settings
 from ldm.ui.api import generate
 
@@ -137,6 +140,48 @@ def test_a_file_that_is_no_picture_is_a_sentence(client, tmp_path, photo, name):
     given = {"init_image": handle_file(photo)} | {name: handle_file(tmp_path / "x.png")}
     said = refused(client, prompt=PROMPT, **given)
     assert said == "x.png is not a picture; use one of: PNG, JPEG, WEBP, GIF, BMP, TIFF."
+
+
+@pytest.fixture
+def ink(engine, tmp_path, monkeypatch):
+    """A LoRA of that name in the weights folder, of the U-Net's middle."""
+    layer = "middle_block_1_transformer_blocks_0_attn2_to_v"
+    unet = engine.model.model.diffusion_model
+    rows, columns = unet.get_parameter("middle_block.1.transformer_blocks.0.attn2.to_v.weight").shape
+    generator = torch.Generator().manual_seed(1)
+    (tmp_path / "loras").mkdir()
+    save_file(
+        {
+            f"lora_unet_{layer}.lora_up.weight": torch.randn(rows, 2, generator=generator),
+            f"lora_unet_{layer}.lora_down.weight": torch.randn(2, columns, generator=generator),
+            f"lora_unet_{layer}.alpha": torch.tensor(2.0),
+        },
+        tmp_path / "loras" / "ink.safetensors",
+    )
+    monkeypatch.setattr(engine.model, "adapter", engine.model.adapter)  # put back when the test ends
+    equip(engine.model, tmp_path)
+    yield
+    engine.model.adapt(())
+
+
+def test_a_lora_acts_as_much_as_it_is_asked_to(client, ink):
+    def with_loras(*loras):
+        return client.predict(prompt=PROMPT, loras=list(loras), api_name="/generate")[0][0]
+
+    plain, none, half, full = (
+        with_loras(*loras) for loras in ((), (["ink", 0.0],), (["ink", 0.5],), (["ink", 1.0],))
+    )
+    pixels = [np.asarray(Image.open(path)).astype(int) for path in (plain, none, half, full, with_loras())]
+    assert (pixels[1] == pixels[0]).all()
+    assert 0 < abs(pixels[2] - pixels[0]).mean() < abs(pixels[3] - pixels[0]).mean()
+    assert (pixels[4] == pixels[0]).all()  # it is taken out again
+    assert png.read(half)[0] == replace(BEST, loras=(("ink", 0.5),))
+
+
+def test_a_lora_that_is_not_there_is_a_sentence(client, ink):
+    said = refused(client, prompt=PROMPT, loras=[["inc", 1.0]])
+    assert said == "Unknown LoRA 'inc'. Did you mean 'ink'? Choose one of: ink."
+    assert refused(client, prompt=PROMPT, loras=[["ink", "much"]]).startswith("loras[0] ")
 
 
 def test_the_description_names_every_parameter_on_a_line_and_every_choice():

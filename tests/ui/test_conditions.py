@@ -61,6 +61,15 @@ def own_folder(tmp_path_factory):
         yield
 
 
+ALIKE = ("sdxl", "distilled", "numbers", "edit", "upscale")
+"""Kinds whose pages are put together as another's, which stands for them in all but the long tests."""
+
+
+def seldom(kinds, among):
+    """Kinds to try, those `among` them only in the long tests."""
+    return [pytest.param(kind, marks=pytest.mark.long if kind in among else ()) for kind in kinds]
+
+
 @pytest.fixture(scope="module")
 def engine_of():
     """An engine over the twin of a kind, made once."""
@@ -69,6 +78,7 @@ def engine_of():
     def engine(kind):
         if kind not in made:
             model = twin(kind)
+            model.graphs.enabled = False  # tracing takes longer than two steps
             if kind == "neighbours":
                 model.conditioner.remember("photos", torch.ones(2, 32))
             with pytest.MonkeyPatch.context() as patched:
@@ -183,16 +193,21 @@ def told_id(page):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "bert"])
-def test_a_program_is_given_a_picture_too(engine_of, page_of, given, kind):
+def test_a_program_is_given_a_picture_too(engine_of, page_of, given, kind, tmp_path):
     app = page_of(kind).app
     held = generate._defaults(app) | {"prompt": PROMPTS.get(kind, "a dog"), "steps": 2}
     if app.engine.model.config.picture is not None:
         held["init_image"] = given(kind)
+    if kind == "signed":
+        with pytest.raises(SettingsError, match=r"^tiny signed paints a hole .*; there is no mask\.$"):
+            next(generate._generate(app, dict(held)))
+        Image.new("L", (32, 32), 255).save(tmp_path / "mask.png")
+        held["mask"] = str(tmp_path / "mask.png")
     *_, (made, seed, _, said) = generate._generate(app, held)
     assert (len(made), seed, said) == (1, 0, "")
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "bert"])
+@pytest.mark.parametrize("kind", seldom([kind for kind in KINDS if kind != "bert"], ALIKE))
 def test_the_denoising_tab_draws_it_too(engine_of, given, kind):
     running = run.Running(bench_of(engine_of(kind), branch, "Branch").bench)
     bench, page = running.bench, running.app
@@ -203,7 +218,7 @@ def test_the_denoising_tab_draws_it_too(engine_of, given, kind):
     assert running.note(held | {page.asks.of["prompt"]: ""}) == "Everything else as on the first tab."
 
 
-@pytest.mark.parametrize("kind", ["low_resolution", "palette", "edit", "signed"])
+@pytest.mark.parametrize("kind", seldom(["low_resolution", "palette", "edit", "signed"], ALIKE))
 def test_a_race_shows_every_runner_the_picture(engine_of, given, kind):
     tool = bench_of(engine_of(kind), race, "Race")
     held = benched(tool.bench, kind, given)
@@ -212,7 +227,7 @@ def test_a_race_shows_every_runner_the_picture(engine_of, given, kind):
     assert (len(last[tool.board]["runs"]), last[tool.board]["said"]) == (1, "")
 
 
-@pytest.mark.parametrize("kind", ["class", "boxes", "study_mask", "upscale", "signed"])
+@pytest.mark.parametrize("kind", seldom(["class", "boxes", "study_mask", "upscale", "signed"], ALIKE))
 def test_the_whole_page_builds(engine_of, kind):
     page = build_app(engine_of(kind))
     ids = [getattr(block, "elem_id", None) for block in page.blocks.values()]
