@@ -78,9 +78,7 @@ def make(folder: Path, small: bool) -> None:
     made = {}
     for name, tensor in model.state_dict().items():
         whole = tensor.dtype in (torch.int64, torch.int32)
-        made[name] = (
-            torch.arange(tensor.shape[-1])[None] if whole else torch.randn(tensor.shape) * 0.02
-        )
+        made[name] = torch.arange(tensor.shape[-1])[None] if whole else torch.randn(tensor.shape) * 0.02
     model.load_state_dict(made, assign=True)
     folder.mkdir(parents=True, exist_ok=True)
     write_compvis(model, folder / "model.safetensors")

@@ -70,9 +70,7 @@ def main() -> None:
         print(f"switch {number:3}: {memory / MEGABYTE:8.1f} MB")
     size = weights.stat().st_size
     grown = seen[-1] - seen[FIRST]
-    print(
-        f"from switch {FIRST + 1} to the last: {grown / MEGABYTE:+.1f} MB; the file has {size / MEGABYTE:.1f} MB"
-    )
+    print(f"from switch {FIRST + 1} on: {grown / MEGABYTE:+.1f} MB; the file has {size / MEGABYTE:.1f} MB")
 
 
 if __name__ == "__main__":

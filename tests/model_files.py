@@ -11,7 +11,6 @@ from ldm.models.config import ScheduleConfig
 from ldm.models.ddpm import DDPMUNet
 
 from .checkpoints import test_pixel, test_study
-from .checkpoints.families import FAMILIES
 from .checkpoints.twins import family_configs, training_state, twin, zoo_config
 
 
@@ -38,7 +37,7 @@ def _one_file(name):
 
     def written(folder):
         path = folder / f"{name}.safetensors"
-        write_compvis(twin(FAMILIES[name]), path)
+        write_compvis(twin(family_configs()[name.replace("-", " ")]), path)
         return [path, path.with_suffix(".yaml")]
 
     return written

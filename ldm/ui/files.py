@@ -30,6 +30,11 @@ def folder(key: str) -> Path:
     return path
 
 
+def is_ours(path: Path) -> bool:
+    """Whether a file was uploaded, or made for the page."""
+    return Path(get_upload_folder()) in path.parents
+
+
 def fresh_key() -> str:
     """A key nobody else has."""
     return secrets.token_urlsafe(16)

@@ -3,12 +3,17 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
 from ldm.checkpoints.first_stage import KIND, save_first_stage
 from ldm.errors import CheckpointError, SettingsError
+from ldm.models.autoencoder import AutoencoderKL
+from ldm.models.autoencoder_config import AutoencoderConfig, VQConfig
+from ldm.models.pixel_config import TinyAutoencoderConfig
+from ldm.models.tiny import TinyAutoencoder
 from ldm.ui import first_stages
 from ldm.ui.tabs.roundtrip import MEAN, SAMPLE, Page
 from ldm.writing import write_tensors
@@ -147,6 +152,41 @@ def test_the_choice_between_mean_and_draw_is_hidden_where_there_is_none(page):
     assert visible("model", MEAN) == {"take": True, "seed": False}
     assert visible("model", SAMPLE) == {"take": True, "seed": True}
     assert visible("tiny-vq", SAMPLE) == {"take": False, "seed": False}
+
+
+def test_a_kl_first_stage_in_a_file_offers_a_draw(page, folder, picture):
+    torch.manual_seed(0)
+    net = AutoencoderKL(AutoencoderConfig(ch=32, ch_mult=(1, 2), num_res_blocks=1))
+    write_tensors(folder / "kl-f2.safetensors", net.state_dict(), {})
+    assert ("kl-f2", "kl-f2") in first_stages.choices("tiny")
+    assert page.fit("kl-f2", SAMPLE)["seed"]["visible"]
+    mean, draw, other = (
+        page.travel(picture, "kl-f2", "pad", take, seed, "token")["report"]
+        for take, seed in ((MEAN, 7), (SAMPLE, 7), (SAMPLE, 8))
+    )
+    assert mean["codes"] is None
+    assert mean["statistics"] != draw["statistics"] != other["statistics"]
+    assert "1 is taken, as the paper's autoencoders of that size have it." in mean["note"]
+
+
+def test_a_tiny_autoencoder_offers_none(page, folder, picture):
+    torch.manual_seed(0)
+    net = TinyAutoencoder(TinyAutoencoderConfig(width=4))
+    for half in ("encoder", "decoder"):
+        torch.save(getattr(net, half).state_dict(), folder / f"taesd_{half}.pth")
+    assert ("taesd_decoder", "taesd_decoder") in first_stages.choices("tiny")
+    assert not page.fit("taesd_decoder", SAMPLE)["take"]["visible"]
+    report = page.travel(picture, "taesd_decoder", "pad", SAMPLE, 0, "token")["report"]
+    values = {number["name"]: number["value"] for number in report["numbers"]}
+    assert values["Latents"] == "4 x 4 x 7"
+
+
+def test_the_label_of_the_model_s_own_says_what_it_is(folder):
+    own = first_stages.choices("celeba256", VQConfig())[0]
+    assert own == ("Celeba256, VQ", "model")
+    assert not first_stages.can_draw("model", VQConfig())
+    assert first_stages.can_draw("model", AutoencoderConfig())
+    assert not first_stages.can_draw("nowhere", AutoencoderConfig())
 
 
 def test_a_file_that_was_put_there_later_is_offered_on_the_next_visit(page, folder, picture):

@@ -3,6 +3,6 @@
 `build` lays a tab out, wires it, and gives the `App` with what the tabs after it may use of this one.
 """
 
-from . import denoising, prompt, roundtrip
+from . import denoising, model, prompt, roundtrip
 
-TABS = (prompt, roundtrip, denoising)
+TABS = (prompt, roundtrip, denoising, model)

@@ -8,6 +8,7 @@ import gradio as gr
 from PIL import Image
 
 from ... import roundtrip as trips
+from ...behaviour.cards import cards
 from ...errors import LdmError
 from ...generation import run
 from ...images import open_image
@@ -26,6 +27,7 @@ TITLE = "Round trip"
 ID = "roundtrip"
 MEAN, SAMPLE = "mean", "sample"
 LATENTS = "latents.safetensors"
+EXAMPLE = 512  # pixels at most of a drawn picture
 Updates = dict[Any, Any]
 
 
@@ -79,7 +81,7 @@ class Page:
             first_stage=first_stages.path_of(stage),
             image=open_image(path),
             policy=policy,
-            sample=take == SAMPLE and stage == first_stages.OWN,
+            sample=take == SAMPLE and self.can_draw(stage),
             seed=checked_seed(0 if seed is None else seed),
         )
         trip = self.app.engine.call(travels, visitor())
@@ -116,7 +118,7 @@ class Page:
         raise LdmError("There is no picture yet. Draw one on the first tab.")
 
     def use_example(self, *asked: Any) -> Updates:  # noqa: ANN401 - the widgets of `options`
-        """A picture by the model itself."""
+        """A picture by the model itself, or a drawn one."""
         path = files.folder(self.gallery) / "example.png"
         if not path.exists():
             image = self.app.engine.call(draw_example, visitor())
@@ -130,16 +132,20 @@ class Page:
 
     def offer(self) -> dict[str, Any]:
         """The first stages there are now; hidden while there is only one."""
-        there = first_stages.choices(self.app.engine.model.name)
+        there = offered(self.app)
         return gr.update(choices=there, visible=len(there) > 1)
 
     def fit(self, stage: str, take: str) -> Updates:
         """Show the choices that this first stage has."""
-        own = stage == first_stages.OWN
+        can_draw = self.can_draw(stage)
         return {
-            self.take: gr.update(visible=own),
-            self.seed: gr.update(visible=own and take == SAMPLE),
+            self.take: gr.update(visible=can_draw),
+            self.seed: gr.update(visible=can_draw and take == SAMPLE),
         }
+
+    def can_draw(self, stage: str) -> bool:
+        """Whether a first stage gives a distribution to draw from."""
+        return first_stages.can_draw(stage, self.app.engine.model.config.autoencoder)
 
     def save(self, place: str) -> dict[str, Any]:
         """Hand out the latents."""
@@ -179,7 +185,8 @@ def build(app: App) -> App:
 
 
 def _options(app: App) -> tuple[gr.Radio, gr.Radio, gr.Radio, gr.Number]:
-    there = first_stages.choices(app.engine.model.name)
+    there = offered(app)
+    own = app.engine.model.config.autoencoder
     stage = gr.Radio(
         there,
         value=first_stages.OWN,
@@ -200,6 +207,7 @@ def _options(app: App) -> tuple[gr.Radio, gr.Radio, gr.Radio, gr.Number]:
         value=MEAN,
         label="Latents",
         info="The encoder gives a distribution: decode its mean, or a draw from it.",
+        visible=first_stages.can_draw(first_stages.OWN, own),
         elem_id="trip-take",
     )
     seed = gr.Number(0, precision=0, label="Seed of the draw", visible=False, elem_id="trip-seed")
@@ -220,12 +228,21 @@ def wire(page: Page, tab: gr.Tab) -> None:
     page.download.click(shows_errors(page.save), page.place, page.app.saver, **PRIVATE)
 
 
+def offered(app: App) -> list[tuple[str, str]]:
+    """(label, name) of the first stages that there are."""
+    model = app.engine.model
+    return first_stages.choices(model.name, model.config.autoencoder)
+
+
 def checked_seed(seed: Any) -> int:  # noqa: ANN401 - whatever a client sent
     """The seed, or the sentence that `Settings` has for it."""
     return Settings("a seed", seed=seed).seed
 
 
 def draw_example(model: LatentDiffusion) -> Image.Image:
-    """The first of the model's own examples, seed 0."""
-    prompt = next(iter(model.config.examples), "a picture")
-    return run(model, Settings(prompt, **asdict(model.config.recommended))).images[0]
+    """The first of the model's own examples, seed 0; a drawn picture where it has none, as it may be slow."""
+    best = model.config.recommended
+    if not model.config.examples:
+        return cards(1, min(best.width, EXAMPLE), min(best.height, EXAMPLE))[0]
+    prompt = model.config.examples[0]
+    return run(model, Settings(prompt, **asdict(best))).images[0]
