@@ -42,7 +42,7 @@ def serve(given: argparse.Namespace) -> int:
     warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
     try:
         options = {} if decorator is None else {"on_device": decorator}
-        limits = Limits(switching=not (given.keep_model or on_a_space()))
+        limits = Limits(switching=not (given.keep_model or on_a_space()), guests=given.guests_open)
         engine = Engine(given.weights, device=given.device, limits=limits, **options)
     except LdmError as error:
         print(error, file=sys.stderr)
@@ -72,6 +72,11 @@ def parser() -> argparse.ArgumentParser:
         "--keep-model",
         action="store_true",
         help="let nobody open another model from the page (so it is on a Space anyway)",
+    )
+    made.add_argument(
+        "--guests-open",
+        action="store_true",
+        help="let visitors from other computers open what lies in weights/ too, which is then everybody's",
     )
     return made
 

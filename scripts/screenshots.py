@@ -51,6 +51,9 @@ def main() -> None:
                 shoot(story, f"denoising-{panel}", of="#ld-scrubber")
             story.round_trip(photo(folder / "photo.png", (640, 470)))
             shoot(story, "roundtrip")
+            story.page.get_by_role("tab", name="Model", exact=True).click()
+            story.page.get_by_text("Why it is taken for that").wait_for()
+            shoot(story, "model")
 
 
 if __name__ == "__main__":

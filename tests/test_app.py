@@ -19,7 +19,7 @@ def app(*arguments, cwd=ROOT, **environment):
 def test_help_names_every_option():
     told = app("--help")
     assert told.returncode == 0
-    for option in ("--weights", "--device", "--host", "--port"):
+    for option in ("--weights", "--device", "--host", "--port", "--keep-model", "--guests-open"):
         assert option in told.stdout
 
 

@@ -1,5 +1,6 @@
 """Another model in place of the one that is open."""
 
+import gc
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,8 @@ def retire(models: Iterable[LatentDiffusion | None]) -> None:
         forget(model)  # the weights that its LoRAs stand in for
         for part in (model.model, model.first_stage_model, model.cond_stage_model):
             _empty(part)
+
+    gc.collect()  # what refers to itself, such as a page's closures, would wait for a quieter moment
 
 
 def _empty(module: nn.Module) -> None:

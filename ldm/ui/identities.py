@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints import Identity
+from ..checkpoints import Identity, weights_folder
 from ..checkpoints.draft import is_draft
 from ..checkpoints.preview import is_preview
 from ..doctor import FAULTS, Report
@@ -52,6 +52,14 @@ def plain_report(report: Report) -> dict[str, Any]:
     return {key: value for key, value in report.to_dict().items() if key != "path"}
 
 
+def place(path: Path) -> str:
+    """Where a file lies: in the weights folder from there on, elsewhere from the root."""
+    folder = weights_folder()
+    return (
+        f"{folder.name}/{path.relative_to(folder).as_posix()}" if path.is_relative_to(folder) else str(path)
+    )
+
+
 def card(path: Path, opened: Path, problem: str = "") -> dict[str, Any]:
     """What the page shows of a file first.
 
@@ -77,7 +85,7 @@ def card(path: Path, opened: Path, problem: str = "") -> dict[str, Any]:
             {"name": SHOWN.get(part, part), "numbers": identity.parts[part][1]}
             for part in sorted(identity.parts, key=ORDER.index)
         ],
-        "where": str(path) if is_local() and not files.is_ours(path) else "",
+        "where": place(path) if is_local() and not files.is_ours(path) else "",
     }
 
 
