@@ -262,7 +262,7 @@ def test_a_first_stage_in_a_file_stands_in_for_the_model_s_own(photo, tmp_path):
     assert (trip.name, trip.original.size, tuple(trip.codes.indices.shape)) == ("tiny VQ", (36, 20), (5, 9))
     with pytest.raises(CheckpointError) as error:
         roundtrip_with(own, tmp_path / "none.safetensors", photo)
-    assert str(error.value) == f"There is no file {tmp_path / 'none.safetensors'}."
+    assert str(error.value) == "There is no file none.safetensors."
 
 
 @pytest.mark.parametrize(

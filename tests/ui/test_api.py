@@ -42,10 +42,11 @@ def http(address, path, body=None):
             return error.code, error.read().decode(), error.headers
 
 
-def test_five_endpoints_are_public(client):
+def test_six_endpoints_are_public(client):
     assert sorted(client.view_api(return_format="dict")["named_endpoints"]) == [
         "/branch",
         "/generate",
+        "/inspect",
         "/page",
         "/roundtrip",
         "/steps",
@@ -245,7 +246,10 @@ def test_a_run_that_is_not_there_is_a_sentence(client):
 
 def test_health(address):
     status, text, _ = http(address, "/healthz")
-    assert (status, json.loads(text)) == (200, {"status": "ok", "checkpoint": "tiny", "device": "cpu"})
+    assert (status, json.loads(text)) == (
+        200,
+        {"status": "ok", "checkpoint": "tiny", "device": "cpu", "layout": 0},
+    )
 
 
 def test_what_gradio_would_do_for_anybody_is_refused(address):
