@@ -4,13 +4,12 @@ Not CompVis's: widths multiply from level to level, halving and doubling are lay
 `down` and `up`, and the way up doubles with a transposed convolution.
 """
 
-from collections.abc import Iterator
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import group_norm, sinusoidal_embedding
+from .heads import Deaf
 from .pixel_config import DDPMUNetConfig
 
 
@@ -122,7 +121,7 @@ class Double(nn.Module):
         return self.conv(x)
 
 
-class DDPMUNet(nn.Module):
+class DDPMUNet(Deaf, nn.Module):
     """Predicts the noise in a picture.  There is no prompt.
 
     Source: Ho et al. 2020 (arXiv:2006.11239); labml_nn/diffusion/ddpm/unet.py.
@@ -180,13 +179,3 @@ class DDPMUNet(nn.Module):
             h = layer(h) if isinstance(layer, Double) else layer(torch.cat([h, skips.pop()], dim=1), emb)
         output = self.final(F.silu(self.norm(h)))
         return (output, ()) if record else output
-
-    def heads(
-        self, x: Tensor, t: Tensor, context: Tensor, heard: Tensor | None = None
-    ) -> Iterator[tuple[str, Tensor]]:
-        """As `UNetModel.heads`: there are none."""
-        return iter(())
-
-    def cross_attentions(self) -> dict[str, tuple[int, int]]:
-        """As `UNetModel.cross_attentions`: there are none."""
-        return {}

@@ -5,13 +5,13 @@ gradient of the log density.  Here pictures are in [-1, 1], where the same noise
 """
 
 import math
-from collections.abc import Iterator
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .heads import Deaf
 from .pixel_config import ScoreNetConfig
 
 
@@ -165,7 +165,7 @@ class Refine(nn.Module):
         return self.output_convs(self.crp(h, y), y)
 
 
-class ScoreNet(nn.Module):
+class ScoreNet(Deaf, nn.Module):
     """Predicts the noise in a picture, by way of the score.  There is no prompt.
 
     Timestep 0 is the least noise, the original's last label.  Between two levels the nearer one's score is
@@ -248,16 +248,6 @@ class ScoreNet(nn.Module):
         labels = last - t.float().round().long().clamp(0, last)
         output = (-sigma * self.score(pictures.to(x.dtype), labels)).to(x.dtype)
         return (output, ()) if record else output
-
-    def heads(
-        self, x: Tensor, t: Tensor, context: Tensor, heard: Tensor | None = None
-    ) -> Iterator[tuple[str, Tensor]]:
-        """As `UNetModel.heads`: there are none."""
-        return iter(())
-
-    def cross_attentions(self) -> dict[str, tuple[int, int]]:
-        """As `UNetModel.cross_attentions`: there are none."""
-        return {}
 
 
 def _pair(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from .attention import Asked, AttentionBlock, BasicTransformerBlock, SpatialTransformer, maps_by_size
 from .blocks import Downsample, ResBlock, Upsample, group_norm, timestep_embedding
 from .config import UNetConfig
+from .heads import Listening
 
 
 class TimestepEmbedSequential(nn.Sequential):
@@ -37,7 +38,7 @@ class TimestepEmbedSequential(nn.Sequential):
         return x
 
 
-class UNetModel(nn.Module):
+class UNetModel(Listening, nn.Module):
     """The denoising network.
 
     Source: Rombach et al. 2022 (arXiv:2112.10752), section 3.3 and appendix E; Dhariwal & Nichol 2021.
@@ -104,24 +105,6 @@ class UNetModel(nn.Module):
         asked: list[Asked] | None = [] if record else None
         output = self._run(x, t, context, y, asked, heard)
         return output if asked is None else (output, maps_by_size(asked))
-
-    def heads(
-        self,
-        x: Tensor,
-        t: Tensor,
-        context: Tensor,
-        heard: Tensor | None = None,
-        y: Tensor | None = None,
-    ) -> Iterator[tuple[str, Tensor]]:
-        """The cross-attention of every head, layer by layer in the order they run; arguments as `forward`.
-
-        Yields:
-            The layer's name and (B, h, T, H, W) float32, which sums to 1 over T.
-        """
-        asked: list[Asked] = []
-        self._run(x, t, context, y, asked, heard)
-        for name, layer in zip(self.cross_attentions(), asked, strict=True):
-            yield name, layer.maps().unflatten(-1, (layer.height, layer.width))
 
     def cross_attentions(self) -> dict[str, tuple[int, int]]:
         """(times the size is halved, heads) of each layer with cross-attention, in the order they run."""

@@ -246,3 +246,14 @@ def test_the_schedule_has_the_network_s_levels():
     schedule = build_schedule(n_steps=7, betas="geometric", linear_start=start, linear_end=end)
     ours = 2 * ScoreNet(config).sigma(torch.arange(7))
     torch.testing.assert_close(ours.double(), schedule.sigmas, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("name", ["ddpm", "ncsn"])
+def test_heads_are_asked_for_as_of_any_network_and_there_are_none(name):
+    from ldm.models.build import build_network
+    from ldm.models.pixel_config import DDPMUNetConfig, ScoreNetConfig
+
+    config = DDPMUNetConfig(n_channels=32, ch_mults=(1, 2), is_attn=(False, True), n_blocks=1)
+    net = build_network(config if name == "ddpm" else ScoreNetConfig(ngf=8))
+    x, t, context = torch.zeros(1, 3, 8, 8), torch.zeros(1), torch.zeros(1, 0, 0)
+    assert list(net.heads(x, t, context, None, None)) == [] and net.cross_attentions() == {}

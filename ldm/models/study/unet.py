@@ -1,6 +1,5 @@
 """The study's U-Net: unconditional, or told a text, a class, a mask picture, or any of them together."""
 
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -11,11 +10,12 @@ from torch import Tensor, nn
 from ...errors import SettingsError
 from ..attention import Asked, maps_by_size
 from ..blocks import group_norm
+from ..heads import Listening
 from ..study_config import StudyUNetConfig
 from .blocks import DownBlock, MidBlock, UpBlock, time_embedding
 
 
-class StudyUNet(nn.Module):
+class StudyUNet(Listening, nn.Module):
     """The denoising network; it predicts noise.
 
     Source: explainingai-code/StableDiffusion-PyTorch, models/unet_base.py and models/unet_cond_base.py, whose
@@ -93,24 +93,6 @@ class StudyUNet(nn.Module):
         asked: list[Asked] | None = [] if record else None
         output = self._run(x, t, context, y, asked, heard)
         return output if asked is None else (output, maps_by_size(asked))
-
-    def heads(
-        self,
-        x: Tensor,
-        t: Tensor,
-        context: Tensor,
-        heard: Tensor | None = None,
-        y: Tensor | None = None,
-    ) -> Iterator[tuple[str, Tensor]]:
-        """The cross-attention of every head, layer by layer in the order they run; arguments as `forward`.
-
-        Yields:
-            The layer's name and (B, h, T, H, W) float32, which sums to 1 over T.
-        """
-        asked: list[Asked] = []
-        self._run(x, t, context, y, asked, heard)
-        for name, layer in zip(self.cross_attentions(), asked, strict=True):
-            yield name, layer.maps().unflatten(-1, (layer.height, layer.width))
 
     def cross_attentions(self) -> dict[str, tuple[int, int]]:
         """(times the size is halved, heads) of each layer with cross-attention, in the order they run."""
