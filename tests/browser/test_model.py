@@ -169,6 +169,8 @@ def test_another_page_that_was_open_before_loads_itself_again(visit, address):
         second.tab("Model")
         second.page.wait_for_function("() => !window.old")
         at_the_model(second)
+        expect(second.page.locator("#ld-opened .name")).to_contain_text("default")
+        assert second.text("#ld-opened .name") == first.text("#ld-opened .name")
         told = ("409", "AbortError", "errored out", "Conflict")
         second.complaints[:] = [c for c in second.complaints if not any(words in c for words in told)]
 
